@@ -1,0 +1,60 @@
+//! The command line as it is typed.
+
+mod generate;
+mod validate;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+pub(crate) use self::generate::Generate;
+pub(crate) use self::validate::Validate;
+
+/// Keeps a Kubernetes cluster's Secrets encrypted at rest, and proves it.
+///
+/// Exit status: 0 done (and proven), 1 findings, 2 usage or unusable input, 3 something required
+/// could not be reached, 4 stopped and can be resumed.
+#[derive(Debug, Parser)]
+#[command(name = "atrest", version, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every command, taken before and after it.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Global {
+    /// The kubeconfig file [default: $KUBECONFIG, then ~/.kube/config].
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// The kubeconfig's context.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// How results are printed to stdout.
+    #[arg(long, short, global = true, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+    /// No progress and no talk on stderr but errors.
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+}
+
+/// The form of a result.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Text,
+    /// For programs: its schema is named in it.
+    Json,
+    /// The same as JSON, in YAML.
+    Yaml,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Write a new EncryptionConfiguration with fresh keys.
+    Generate(Generate),
+    /// Give kube-apiserver's verdict on EncryptionConfiguration files.
+    Validate(Validate),
+}

@@ -1,0 +1,9 @@
+//! `atrest validate`
+
+use crate::args::{Validate, Global};
+use crate::status::{ExitStatus, Failure};
+
+/// Runs the command.
+pub(crate) fn run(_global: &Global, _arguments: &Validate) -> Result<ExitStatus, Failure> {
+    Err(Failure::unusable("not there yet"))
+}

@@ -1,0 +1,109 @@
+//! An `EncryptionConfiguration` that kube-apiserver accepts
+//! (`k8s.io/apiserver/pkg/apis/apiserver/v1/types_encryption.go`).
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::secret::SecretBytes;
+
+/// The whole file. The first entry that matches a resource decides.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct EncryptionConfiguration {
+    /// In file order.
+    pub resources: Vec<ResourceEntry>,
+}
+
+/// Resources and the chain of providers that reads and writes them.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ResourceEntry {
+    /// `secrets`, `configmaps`, `widgets.example.com`, `*.`, `*.apps`, `*.*`.
+    pub resources: Vec<String>,
+    /// The first one writes; all are tried for reading, in this order.
+    pub providers: Vec<Provider>,
+}
+
+/// One link of the chain.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Provider {
+    /// AES-CBC with PKCS#7 padding, not authenticated.
+    AesCbc(Vec<Key>),
+    /// AES-GCM with a random nonce.
+    AesGcm(Vec<Key>),
+    /// No encryption.
+    Identity,
+    /// A KMS plugin.
+    Kms(Kms),
+    /// XSalsa20-Poly1305.
+    Secretbox(Vec<Key>),
+}
+
+impl Provider {
+    /// The field's name in the file: `aescbc`, `aesgcm`, `identity`, `kms`, `secretbox`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::AesCbc(_) => "aescbc",
+            Self::AesGcm(_) => "aesgcm",
+            Self::Identity => "identity",
+            Self::Kms(_) => "kms",
+            Self::Secretbox(_) => "secretbox",
+        }
+    }
+
+    /// The keys of a local provider; the first one writes.
+    pub fn keys(&self) -> &[Key] {
+        match self {
+            Self::AesCbc(keys) | Self::AesGcm(keys) | Self::Secretbox(keys) => keys,
+            Self::Identity | Self::Kms(_) => &[],
+        }
+    }
+
+    /// The keys of a local provider, to change.
+    pub fn keys_mut(&mut self) -> Option<&mut Vec<Key>> {
+        match self {
+            Self::AesCbc(keys) | Self::AesGcm(keys) | Self::Secretbox(keys) => Some(keys),
+            Self::Identity | Self::Kms(_) => None,
+        }
+    }
+}
+
+/// A named key of a local provider.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Key {
+    /// Stands in front of each value that the key wrote.
+    pub name: String,
+    /// 16, 24 or 32 bytes; 32 for secretbox.
+    pub secret: SecretBytes,
+}
+
+/// A KMS plugin behind a unix socket.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Kms {
+    /// The plugin API.
+    pub api_version: KmsVersion,
+    /// Stands in front of each value.
+    pub name: String,
+    /// `unix:///path` or `unix:///@abstract`.
+    pub endpoint: String,
+    /// Of each call; 3 s unless the file says otherwise.
+    pub timeout: Duration,
+    /// DEKs kept in memory, v1 only; negative for none.
+    pub cachesize: Option<i32>,
+}
+
+/// The version of the KMS plugin API.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum KmsVersion {
+    /// `v1beta1` on the wire: one plugin call a write.
+    V1,
+    /// One plugin call a seed.
+    V2,
+}
+
+impl fmt::Display for KmsVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+        })
+    }
+}

@@ -1,0 +1,7 @@
+//! The real control plane for tests: programs built from upstream's Go modules, as plain processes
+//! on loopback or as kubeadm nodes in network namespaces of their own.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stderr)] // a harness talks on stderr
+
+pub mod keeper;
+pub mod programs;

@@ -1,0 +1,217 @@
+//! Kubernetes' and etcd's own programs, built from their Go modules once and cached.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use data_encoding::HEXLOWER;
+use sha2::{Digest, Sha256};
+
+/// The release of Kubernetes that tests run; `tests/control-plane/kubernetes/go.mod` pins it.
+pub const KUBERNETES: &str = "v1.37.2";
+
+/// What the Go builds take below the cache and the Go caches, with room to spare.
+const DISK_SPACE: u64 = 12 << 30;
+
+/// Why the programs are not there.
+#[derive(Debug)]
+pub enum Error {
+    /// There is no Go on the PATH.
+    NoGo,
+    /// Fewer bytes are free than a build takes.
+    NoSpace(PathBuf, u64),
+    /// The build failed; its words are on stderr.
+    Build(&'static str),
+    /// The cache cannot be written.
+    Cache(PathBuf, io::Error),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoGo => write!(
+                f,
+                "error: cannot build the control plane: there is no go on the PATH\n\
+                 hint: install Go 1.26 or later (https://go.dev/dl), or point KUBEBUILDER_ASSETS at \
+                 a directory that holds the programs"
+            ),
+            Self::NoSpace(path, free) => write!(
+                f,
+                "error: cannot build the control plane: {} has {} MiB free, the build takes {} MiB\n\
+                 hint: free some space, or set XDG_CACHE_HOME to another disk",
+                path.display(),
+                free >> 20,
+                DISK_SPACE >> 20,
+            ),
+            Self::Build(module) => write!(
+                f,
+                "error: cannot build the control plane: go build failed in tests/control-plane/{module}\n\
+                 hint: go's own message is above; the build needs the Go module proxy once"
+            ),
+            Self::Cache(path, error) => write!(
+                f,
+                "error: cannot build the control plane: {}: {error}\n\
+                 hint: set XDG_CACHE_HOME to a directory that can be written",
+                path.display(),
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Where the built programs are.
+#[derive(Debug)]
+pub struct Programs {
+    kubernetes: PathBuf,
+    etcd: PathBuf,
+}
+
+impl Programs {
+    /// Finds the programs, or builds them: about ten minutes on two cores, once.
+    pub fn find_or_build() -> Result<&'static Self, &'static Error> {
+        static PROGRAMS: OnceLock<Result<Programs, Error>> = OnceLock::new();
+        PROGRAMS
+            .get_or_init(|| {
+                Ok(Self {
+                    etcd: module("etcd", build_etcd)?,
+                    kubernetes: module("kubernetes", build_kubernetes)?,
+                })
+            })
+            .as_ref()
+    }
+
+    /// The programs, for a test that cannot go on without them.
+    pub fn required() -> &'static Self {
+        Self::find_or_build().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// `kube-apiserver`, `kube-controller-manager`, `kube-scheduler`, `kubelet`, `kubeadm`,
+    /// `kubectl`, `pause`, `etcd`, `etcdctl` or `etcdutl`.
+    pub fn path(&self, name: &str) -> PathBuf {
+        if let Some(assets) = std::env::var_os("KUBEBUILDER_ASSETS") {
+            let asset = Path::new(&assets).join(name);
+            if asset.is_file() {
+                return asset;
+            }
+        }
+        if name.starts_with("etcd") {
+            self.etcd.join(name)
+        } else {
+            self.kubernetes.join(name)
+        }
+    }
+}
+
+/// The cache of everything that tests build: `${XDG_CACHE_HOME:-~/.cache}/atrest`.
+pub fn cache() -> PathBuf {
+    std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::home_dir().map(|home| home.join(".cache")))
+        .unwrap_or_else(std::env::temp_dir)
+        .join("atrest")
+}
+
+type Build = fn(source: &Path, target: &Path) -> io::Result<bool>;
+
+fn module(name: &'static str, build: Build) -> Result<PathBuf, Error> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("control-plane")
+        .join(name);
+    let folder = cache().join("control-plane");
+    let failed = |error| Error::Cache(folder.clone(), error);
+
+    let built = folder.join(digest(&source).map_err(failed)?);
+    if built.is_dir() {
+        return Ok(built);
+    }
+    fs::create_dir_all(&folder).map_err(failed)?;
+    // One build at a time; the second one finds the first one's result.
+    let lock = File::create(folder.join("lock")).map_err(failed)?;
+    lock.lock().map_err(failed)?;
+    if built.is_dir() {
+        return Ok(built);
+    }
+    if Command::new("go").arg("version").stdout(Stdio::null()).status().is_err() {
+        return Err(Error::NoGo);
+    }
+    let space = rustix::fs::statvfs(&folder).map_err(|error| failed(error.into()))?;
+    let free = space.f_bavail * space.f_frsize;
+    if free < DISK_SPACE {
+        return Err(Error::NoSpace(folder, free));
+    }
+    eprintln!("building {name} for the control plane: minutes the first time, never again");
+    let new = built.with_extension("new");
+    let _ = fs::remove_dir_all(&new);
+    if !build(&source, &new).map_err(failed)? {
+        return Err(Error::Build(name));
+    }
+    fs::rename(&new, &built).map_err(failed)?;
+    Ok(built)
+}
+
+fn build_kubernetes(source: &Path, target: &Path) -> io::Result<bool> {
+    let version = KUBERNETES.trim_start_matches('v');
+    let mut parts = version.split('.');
+    let (major, minor) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let package = "k8s.io/component-base/version";
+    let flags = format!(
+        "-s -w -X {package}.gitVersion={KUBERNETES} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
+    );
+    go_build(source, target, &["-ldflags", &flags], "./...")
+}
+
+fn build_etcd(source: &Path, target: &Path) -> io::Result<bool> {
+    let built = go_build(source, target, &["-ldflags", "-s -w"], "tool")?;
+    if built {
+        fs::rename(target.join("server"), target.join("etcd"))?;
+    }
+    Ok(built)
+}
+
+fn go_build(source: &Path, target: &Path, flags: &[&str], packages: &str) -> io::Result<bool> {
+    let mut output = target.as_os_str().to_owned();
+    output.push("/"); // a directory, although it is not there yet
+    let status = Command::new("go")
+        .args(["build", "-trimpath", "-buildvcs=false"])
+        .args(flags)
+        .args([OsStr::new("-o"), &output, OsStr::new(packages)])
+        .current_dir(source)
+        .env("CGO_ENABLED", "0")
+        .status()?;
+    Ok(status.success())
+}
+
+/// Of go.mod, go.sum and our sources: the name of what they build.
+fn digest(source: &Path) -> io::Result<String> {
+    let mut files = Vec::new();
+    let mut folders = vec![source.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                folders.push(entry.path());
+            } else {
+                files.push(entry.path());
+            }
+        }
+    }
+    files.sort();
+    let mut digest = Sha256::new();
+    for file in files {
+        let mut content = Vec::new();
+        File::open(&file)?.read_to_end(&mut content)?;
+        let name = file.strip_prefix(source).unwrap_or(&file).as_os_str();
+        for part in [name.as_encoded_bytes(), &content] {
+            digest.update((part.len() as u64).to_be_bytes());
+            digest.update(part);
+        }
+    }
+    let mut name = HEXLOWER.encode(&digest.finalize());
+    name.truncate(16);
+    Ok(name)
+}
