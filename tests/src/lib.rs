@@ -4,4 +4,5 @@
 #![allow(clippy::print_stderr)] // a harness talks on stderr
 
 pub mod keeper;
+pub mod processes;
 pub mod programs;
