@@ -9,7 +9,6 @@ use atrest_core::encryption_config::{
 };
 use atrest_core::rotation::chain::{Local, Selection, Stage, Target};
 use atrest_core::rotation::{Await, CensusFacts, Facts, ServerFacts, State, Step, Stop, next};
-use atrest_core::secret::Fingerprint;
 
 use super::escrow;
 use super::journal::{Journal, Record};

@@ -1,6 +1,5 @@
 //! What a run would do, shown before anything is changed.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use atrest_core::at_rest::{Census, State as ValueState};

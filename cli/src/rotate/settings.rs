@@ -166,7 +166,7 @@ enum Access {
     #[default]
     Local,
     Manual,
-    Ssh(serde_yaml::Value),
+    Ssh(serde::de::IgnoredAny),
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -174,8 +174,8 @@ enum Access {
 enum Reload {
     #[default]
     Automatic,
-    Command(Vec<String>),
-    StaticPod(PathBuf),
+    Command(serde::de::IgnoredAny),
+    StaticPod(serde::de::IgnoredAny),
 }
 
 #[derive(Debug, Deserialize)]
