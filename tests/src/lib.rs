@@ -3,5 +3,6 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stderr)] // a harness talks on stderr
 
+pub mod binaries;
 pub mod keeper;
 pub mod programs;
