@@ -4,5 +4,6 @@
 //! go out. Secret bytes live in [`secret`]'s types, which zeroize on drop and print a mask.
 #![forbid(unsafe_code)]
 
+pub mod at_rest;
 pub mod encryption_config;
 pub mod secret;

@@ -71,7 +71,9 @@ mod tests {
             annotations: [("a.example".to_owned(), b"hunter2".to_vec())].into(),
         };
         let shown = format!("{request:?}");
-        assert!(shown.contains("<7 bytes>") && shown.contains("<1 entries>") && shown.contains("k-1"));
+        assert!(
+            shown.contains("<7 bytes>") && shown.contains("<1 entries>") && shown.contains("k-1")
+        );
         assert!(!shown.contains("hunter2") && !shown.contains("104"));
     }
 }

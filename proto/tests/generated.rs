@@ -72,7 +72,9 @@ fn redacted_debug(descriptors: &FileDescriptorSet) -> String {
             for field in &message.field {
                 let name = field.name();
                 let is_map = field.r#type() == Type::Message
-                    && map_entries.iter().any(|entry| field.type_name().ends_with(entry));
+                    && map_entries
+                        .iter()
+                        .any(|entry| field.type_name().ends_with(entry));
                 let shown = if is_map {
                     format!("&crate::Entries(self.{name}.len())")
                 } else if field.r#type() == Type::Bytes {

@@ -43,7 +43,12 @@ impl Keeper {
 
     /// Removes a directory and all that is in it.
     pub fn remove(&self, directory: &Path) {
-        self.undo(&["rm", "-rf", "--one-file-system", &directory.display().to_string()]);
+        self.undo(&[
+            "rm",
+            "-rf",
+            "--one-file-system",
+            &directory.display().to_string(),
+        ]);
     }
 
     /// Runs a command at the end.

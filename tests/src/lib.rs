@@ -5,4 +5,5 @@
 
 pub mod binaries;
 pub mod keeper;
+pub mod processes;
 pub mod programs;

@@ -136,7 +136,12 @@ fn module(name: &'static str, build: Build) -> Result<PathBuf, Error> {
     if built.is_dir() {
         return Ok(built);
     }
-    if Command::new("go").arg("version").stdout(Stdio::null()).status().is_err() {
+    if Command::new("go")
+        .arg("version")
+        .stdout(Stdio::null())
+        .status()
+        .is_err()
+    {
         return Err(Error::NoGo);
     }
     let space = rustix::fs::statvfs(&folder).map_err(|error| failed(error.into()))?;
@@ -157,7 +162,10 @@ fn module(name: &'static str, build: Build) -> Result<PathBuf, Error> {
 fn build_kubernetes(source: &Path, target: &Path) -> io::Result<bool> {
     let version = KUBERNETES.trim_start_matches('v');
     let mut parts = version.split('.');
-    let (major, minor) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let (major, minor) = (
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+    );
     let package = "k8s.io/component-base/version";
     let flags = format!(
         "-s -w -X {package}.gitVersion={KUBERNETES} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"

@@ -1,6 +1,6 @@
 //! `atrest validate`
 
-use crate::args::{Validate, Global};
+use crate::args::{Global, Validate};
 use crate::status::{ExitStatus, Failure};
 
 /// Runs the command.

@@ -48,7 +48,9 @@ pub enum Error {
         target: PathBuf,
     },
     /// The file lies in a directory that the kubelet or a ConfigMap volume manages.
-    #[error("refusing to replace {path}: its directory is a `..data` volume, which is replaced as a whole")]
+    #[error(
+        "refusing to replace {path}: its directory is a `..data` volume, which is replaced as a whole"
+    )]
     DataVolume {
         /// The file.
         path: PathBuf,
@@ -155,8 +157,7 @@ pub fn replace(path: &Path, bytes: &[u8], expected: Option<Fingerprint>) -> Resu
     let result = write_temporary(&temporary, path, old.as_ref(), bytes).and_then(|()| {
         // Looked at once more: the window that is left is that of rename itself.
         check_content(path, expected)?;
-        rustix::fs::rename(&temporary, path)
-            .map_err(|error| os("replace", path)(error.into()))?;
+        rustix::fs::rename(&temporary, path).map_err(|error| os("replace", path)(error.into()))?;
         sync_parent(path)
     });
     if result.is_err() {
@@ -285,7 +286,9 @@ fn copy_attributes(from: &Path, to: &File) -> rustix::io::Result<()> {
         Err(error) => return Err(error),
     };
     for name in names[..length].split(|byte| *byte == 0) {
-        let Ok(name) = CString::new(name) else { continue };
+        let Ok(name) = CString::new(name) else {
+            continue;
+        };
         if name.is_empty() {
             continue;
         }
@@ -351,7 +354,10 @@ mod tests {
         create(&path, b"theirs").unwrap();
         let result = replace(&path, b"ours", Some(Fingerprint::of(b"old")));
         assert!(matches!(result, Err(Error::Changed { .. })));
-        assert!(matches!(replace(&path, b"ours", None), Err(Error::Changed { .. })));
+        assert!(matches!(
+            replace(&path, b"ours", None),
+            Err(Error::Changed { .. })
+        ));
         assert_eq!(read(&path).unwrap().expose(), b"theirs");
         assert_eq!(entries(folder.path()), 1);
     }
@@ -367,7 +373,10 @@ mod tests {
         assert!(matches!(result, Err(Error::Symlink { .. })));
         let volume = folder.path().join("volume");
         symlink("..data/config.yaml", &volume).unwrap();
-        assert!(matches!(replace(&volume, b"new", None), Err(Error::DataVolume { .. })));
+        assert!(matches!(
+            replace(&volume, b"new", None),
+            Err(Error::DataVolume { .. })
+        ));
     }
 
     #[test]
@@ -382,7 +391,10 @@ mod tests {
 
     #[test]
     fn what_is_no_regular_file_is_refused() {
-        assert!(matches!(read(Path::new("/dev/zero")), Err(Error::Unfit { .. })));
+        assert!(matches!(
+            read(Path::new("/dev/zero")),
+            Err(Error::Unfit { .. })
+        ));
         assert!(matches!(read(Path::new("/")), Err(Error::Unfit { .. })));
     }
 }

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::at_rest::GroupResource;
 use crate::secret::SecretBytes;
 
 /// The whole file. The first entry that matches a resource decides.
@@ -105,5 +106,34 @@ impl fmt::Display for KmsVersion {
             Self::V1 => "v1",
             Self::V2 => "v2",
         })
+    }
+}
+
+impl EncryptionConfiguration {
+    /// The providers of a resource, in the server's order: those of its own entries, else of its
+    /// group's wildcard, else of `*.*` (`k8s.io/apiserver` `encryptionconfig/config.go`,
+    /// `transformerFromOverrides`). Empty where no entry matches.
+    pub fn chain(&self, resource: &GroupResource) -> Vec<&Provider> {
+        let wildcard = |group: &str| GroupResource {
+            group: group.into(),
+            resource: "*".into(),
+        };
+        for candidate in [resource.clone(), wildcard(&resource.group), wildcard("*")] {
+            let chain: Vec<_> = self
+                .resources
+                .iter()
+                .filter(|entry| {
+                    entry
+                        .resources
+                        .iter()
+                        .any(|name| GroupResource::parse(name) == candidate)
+                })
+                .flat_map(|entry| &entry.providers)
+                .collect();
+            if !chain.is_empty() {
+                return chain;
+            }
+        }
+        Vec::new()
     }
 }

@@ -1,0 +1,450 @@
+//! Counts stored values by the key that wrote them, and says which are as they should be.
+
+use std::collections::BTreeMap;
+
+use super::stored_value::{Form, StoredValue, shortest_name};
+use crate::encryption_config::{EncryptionConfiguration, KmsVersion, Provider};
+
+use super::storage_key::GroupResource;
+
+/// The key that writes now, as far as one can know it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum CurrentKey {
+    /// A local provider's first key, or a KMS v1 plugin (which has no key to tell).
+    Named {
+        /// The provider.
+        form: Form,
+        /// The key's or the plugin's name.
+        name: String,
+    },
+    /// A KMS v2 plugin and the key_id that its Status gives; `None` where nobody could ask it.
+    Kms2 {
+        /// The provider's name.
+        name: String,
+        /// From the plugin itself.
+        key_id: Option<String>,
+    },
+    /// identity writes: what is encrypted is stale, what is plaintext is still called plaintext.
+    Plaintext,
+}
+
+/// How a value stands to the configuration.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum State {
+    /// Written by the key that writes now.
+    Current,
+    /// Readable by the configuration, and written by another key than the one that writes now.
+    Stale,
+    /// Not encrypted.
+    Plaintext,
+    /// Encrypted by a key or provider that the configuration does not have.
+    UnknownKey,
+    /// Known to be unreadable whatever the configuration.
+    Undecryptable,
+    /// Could not be judged: no configuration, or a plugin that nobody could ask.
+    Unread,
+}
+
+/// What is known of the configuration for one resource.
+#[derive(Clone, Debug)]
+struct Expected {
+    current: CurrentKey,
+    /// Every provider and name that reads, the writing one included.
+    readers: Vec<(Reader, String)>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Reader {
+    Kms2,
+    Named(Form),
+}
+
+impl Expected {
+    fn of(
+        configuration: &EncryptionConfiguration,
+        resource: &GroupResource,
+        key_ids: &BTreeMap<String, String>,
+    ) -> Self {
+        let chain = configuration.chain(resource);
+        let readers = chain
+            .iter()
+            .flat_map(|provider| match provider {
+                Provider::Identity => vec![],
+                Provider::Kms(kms) => vec![match kms.api_version {
+                    KmsVersion::V1 => (Reader::Named(Form::Kms1), kms.name.clone()),
+                    KmsVersion::V2 => (Reader::Kms2, kms.name.clone()),
+                }],
+                local => local
+                    .keys()
+                    .iter()
+                    .map(|key| (Reader::Named(form(local)), key.name.clone()))
+                    .collect(),
+            })
+            .collect();
+        let current = match chain.first() {
+            None | Some(Provider::Identity) => CurrentKey::Plaintext,
+            Some(Provider::Kms(kms)) => match kms.api_version {
+                KmsVersion::V1 => CurrentKey::Named {
+                    form: Form::Kms1,
+                    name: kms.name.clone(),
+                },
+                KmsVersion::V2 => CurrentKey::Kms2 {
+                    name: kms.name.clone(),
+                    key_id: key_ids.get(&kms.name).cloned(),
+                },
+            },
+            Some(local) => CurrentKey::Named {
+                form: form(local),
+                name: local
+                    .keys()
+                    .first()
+                    .map(|key| key.name.clone())
+                    .unwrap_or_default(),
+            },
+        };
+        Self { current, readers }
+    }
+
+    /// The longest configured name that the value starts with. Where two names fit, only a
+    /// decryption can tell; the longer one is nearly always right.
+    fn name(&self, form: Form, name_and_body: &[u8]) -> Option<String> {
+        self.readers
+            .iter()
+            .filter(|(reader, name)| {
+                *reader == Reader::Named(form)
+                    && name_and_body
+                        .strip_prefix(name.as_bytes())
+                        .is_some_and(|rest| rest.starts_with(b":"))
+            })
+            .map(|(_, name)| name)
+            .max_by_key(|name| name.len())
+            .cloned()
+    }
+}
+
+fn form(local: &Provider) -> Form {
+    match local {
+        Provider::AesCbc(_) => Form::AesCbc,
+        Provider::AesGcm(_) => Form::AesGcm,
+        Provider::Identity | Provider::Kms(_) | Provider::Secretbox(_) => Form::Secretbox,
+    }
+}
+
+/// Values of one resource that one key wrote.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Group {
+    /// `aescbc`, `aesgcm`, `secretbox`, `kms:v1:<name>`, `kms:v2:<name>`, `identity`, `unknown`.
+    pub provider: String,
+    /// The key's name, or the key_id; `None` for identity and KMS v1.
+    pub key: Option<String>,
+    /// The same for all of them.
+    pub state: State,
+    /// How many.
+    pub count: u64,
+    /// The smallest modification revision among them.
+    pub oldest_revision: i64,
+    /// The largest.
+    pub newest_revision: i64,
+}
+
+/// A value that is not current.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NotCurrent {
+    /// Its key in etcd.
+    pub key: Vec<u8>,
+    /// Why it is listed.
+    pub state: State,
+    /// As in [`Group`].
+    pub provider: String,
+    /// As in [`Group`].
+    pub key_name: Option<String>,
+    /// When it was written.
+    pub mod_revision: i64,
+}
+
+/// The counts of one resource.
+#[derive(Clone, Debug)]
+pub struct ResourceCensus {
+    /// The resource.
+    pub resource: GroupResource,
+    expected: Option<Expected>,
+    groups: BTreeMap<(String, Option<String>), Group>,
+}
+
+impl ResourceCensus {
+    /// Values in all.
+    pub fn total(&self) -> u64 {
+        self.groups.values().map(|group| group.count).sum()
+    }
+
+    /// Values in one state.
+    pub fn count(&self, state: State) -> u64 {
+        self.groups
+            .values()
+            .filter(|group| group.state == state)
+            .map(|group| group.count)
+            .sum()
+    }
+
+    /// By key, in the order of provider and name.
+    pub fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.groups.values()
+    }
+
+    /// Whether a configuration said what to expect.
+    pub fn is_judged(&self) -> bool {
+        self.expected.is_some()
+    }
+}
+
+/// What a census says in a word.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// Every value is current.
+    Clean,
+    /// Some value is stale, plaintext, under an unknown key or unreadable.
+    Dirty,
+    /// Nothing wrong was seen, and not all could be judged.
+    Unknown,
+}
+
+/// Counts values as they are read; memory does not grow with their number.
+#[derive(Clone, Debug)]
+pub struct Census {
+    /// One for each resource.
+    pub resources: Vec<ResourceCensus>,
+    /// What is not current, up to the limit.
+    pub not_current: Vec<NotCurrent>,
+    /// How many more there were.
+    pub omitted: u64,
+    max_listed: usize,
+}
+
+impl Census {
+    /// An empty census. `key_ids` is the current key_id of each KMS v2 provider that could be
+    /// asked, by its name. At most `max_listed` values that are not current are listed.
+    pub fn new(
+        resources: impl IntoIterator<Item = GroupResource>,
+        configuration: Option<&EncryptionConfiguration>,
+        key_ids: &BTreeMap<String, String>,
+        max_listed: usize,
+    ) -> Self {
+        Self {
+            resources: resources
+                .into_iter()
+                .map(|resource| ResourceCensus {
+                    expected: configuration
+                        .map(|configuration| Expected::of(configuration, &resource, key_ids)),
+                    groups: BTreeMap::new(),
+                    resource,
+                })
+                .collect(),
+            not_current: Vec::new(),
+            omitted: 0,
+            max_listed,
+        }
+    }
+
+    /// Counts a value of `resources[resource]`.
+    pub fn add(&mut self, resource: usize, key: &[u8], value: &[u8], mod_revision: i64) {
+        let census = &mut self.resources[resource];
+        let (provider, key_name, state) = judge(census.expected.as_ref(), value);
+        let group = census
+            .groups
+            .entry((provider.clone(), key_name.clone()))
+            .or_insert_with(|| Group {
+                provider: provider.clone(),
+                key: key_name.clone(),
+                state,
+                count: 0,
+                oldest_revision: mod_revision,
+                newest_revision: mod_revision,
+            });
+        group.count += 1;
+        group.oldest_revision = group.oldest_revision.min(mod_revision);
+        group.newest_revision = group.newest_revision.max(mod_revision);
+        if state == State::Current {
+            return;
+        }
+        if self.not_current.len() == self.max_listed {
+            self.omitted += 1;
+            return;
+        }
+        self.not_current.push(NotCurrent {
+            key: key.to_vec(),
+            state,
+            provider,
+            key_name,
+            mod_revision,
+        });
+    }
+
+    /// Values in one state, over all resources.
+    pub fn count(&self, state: State) -> u64 {
+        self.resources
+            .iter()
+            .map(|resource| resource.count(state))
+            .sum()
+    }
+
+    /// Values in all.
+    pub fn total(&self) -> u64 {
+        self.resources.iter().map(ResourceCensus::total).sum()
+    }
+
+    /// Clean only where every value was judged and is current.
+    pub fn verdict(&self) -> Verdict {
+        let bad = [
+            State::Stale,
+            State::Plaintext,
+            State::UnknownKey,
+            State::Undecryptable,
+        ];
+        if bad.iter().any(|state| self.count(*state) > 0) {
+            Verdict::Dirty
+        } else if self.count(State::Unread) > 0 || self.resources.iter().any(|r| !r.is_judged()) {
+            Verdict::Unknown
+        } else {
+            Verdict::Clean
+        }
+    }
+}
+
+fn judge(expected: Option<&Expected>, value: &[u8]) -> (String, Option<String>, State) {
+    match StoredValue::parse(value) {
+        StoredValue::Plaintext => ("identity".into(), None, State::Plaintext),
+        StoredValue::Malformed => ("unknown".into(), None, State::Undecryptable),
+        StoredValue::Named {
+            form,
+            name_and_body,
+        } => {
+            let configured = expected.and_then(|expected| expected.name(form, name_and_body));
+            let state = match (expected, &configured) {
+                (None, _) => State::Unread,
+                (Some(_), None) => State::UnknownKey,
+                (Some(expected), Some(found)) => match &expected.current {
+                    CurrentKey::Named { form: now, name } if *now == form && name == found => {
+                        State::Current
+                    }
+                    _ => State::Stale,
+                },
+            };
+            let Some(name) = configured.or_else(|| shortest_name(name_and_body)) else {
+                return ("unknown".into(), None, State::Undecryptable);
+            };
+            match form {
+                Form::Kms1 => (format!("kms:v1:{name}"), None, state),
+                local => (local.name().into(), Some(name), state),
+            }
+        }
+        StoredValue::Kms2 { name, key_id } => {
+            let state = match expected {
+                None => State::Unread,
+                Some(expected) => match &expected.current {
+                    CurrentKey::Kms2 {
+                        name: now,
+                        key_id: current,
+                    } if *now == name => match current {
+                        None => State::Unread,
+                        Some(current) if *current == key_id => State::Current,
+                        Some(_) => State::Stale,
+                    },
+                    _ if expected.readers.contains(&(Reader::Kms2, name.clone())) => State::Stale,
+                    _ => State::UnknownKey,
+                },
+            };
+            (format!("kms:v2:{name}"), Some(key_id), state)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encryption_config::{Key, ResourceEntry};
+    use crate::secret::SecretBytes;
+
+    fn configuration(names: &[&str], identity: bool) -> EncryptionConfiguration {
+        let keys = names
+            .iter()
+            .map(|name| Key {
+                name: (*name).into(),
+                secret: SecretBytes::new(vec![0; 32]),
+            })
+            .collect();
+        let mut providers = vec![Provider::Secretbox(keys)];
+        if identity {
+            providers.push(Provider::Identity);
+        }
+        EncryptionConfiguration {
+            resources: vec![ResourceEntry {
+                resources: vec!["secrets".into()],
+                providers,
+            }],
+        }
+    }
+
+    fn census(configuration: Option<&EncryptionConfiguration>) -> Census {
+        let secrets = GroupResource::parse("secrets");
+        Census::new([secrets], configuration, &BTreeMap::new(), 2)
+    }
+
+    #[test]
+    fn states_follow_the_configuration() {
+        let configuration = configuration(&["new", "old", "old:er"], true);
+        let mut census = census(Some(&configuration));
+        for (value, revision) in [
+            (&b"k8s:enc:secretbox:v1:new:x"[..], 5),
+            (b"k8s:enc:secretbox:v1:new:y", 3),
+            (b"k8s:enc:secretbox:v1:old:x", 2),
+            (b"k8s:enc:secretbox:v1:old:er:x", 2),
+            (b"k8s:enc:secretbox:v1:gone:x", 2),
+            (b"k8s:enc:aescbc:v1:new:x", 2),
+            (b"k8s\0plain", 1),
+            (b"k8s:enc:junk", 1),
+        ] {
+            census.add(0, b"/registry/secrets/a/b", value, revision);
+        }
+        let counts = [
+            State::Current,
+            State::Stale,
+            State::Plaintext,
+            State::UnknownKey,
+            State::Undecryptable,
+            State::Unread,
+        ]
+        .map(|state| census.count(state));
+        assert_eq!(counts, [2, 2, 1, 2, 1, 0]);
+        assert_eq!(counts.iter().sum::<u64>(), census.total());
+        assert_eq!((census.not_current.len(), census.omitted), (2, 4));
+        assert_eq!(census.verdict(), Verdict::Dirty);
+        let newest = census.resources[0]
+            .groups()
+            .find(|group| group.key.as_deref() == Some("new") && group.provider == "secretbox")
+            .unwrap();
+        assert_eq!((newest.oldest_revision, newest.newest_revision), (3, 5));
+        assert!(
+            census.resources[0]
+                .groups()
+                .any(|group| group.key.as_deref() == Some("old:er"))
+        );
+    }
+
+    #[test]
+    fn without_a_configuration_only_plaintext_is_wrong() {
+        let mut census = census(None);
+        census.add(0, b"k", b"k8s:enc:secretbox:v1:new:x", 1);
+        assert_eq!(census.verdict(), Verdict::Unknown);
+        census.add(0, b"k", b"{}", 1);
+        assert_eq!(census.verdict(), Verdict::Dirty);
+    }
+
+    #[test]
+    fn nothing_stored_is_clean_only_where_it_was_judged() {
+        assert_eq!(census(None).verdict(), Verdict::Unknown);
+        assert_eq!(
+            census(Some(&configuration(&["k"], false))).verdict(),
+            Verdict::Clean
+        );
+    }
+}

@@ -1,0 +1,152 @@
+//! The prefix of a stored value says which provider and key wrote it
+//! (`k8s.io/apiserver` `pkg/storage/value/transformer.go`,
+//! `pkg/server/options/encryptionconfig/config.go`).
+
+use atrest_proto::stored::EncryptedObject;
+use prost::Message;
+
+/// Reserved for ciphertext; anything else is plaintext.
+const ENCRYPTED: &[u8] = b"k8s:enc:";
+
+/// A value of etcd, read as far as it goes without a key.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum StoredValue<'a> {
+    /// Written by identity, or before there was encryption.
+    Plaintext,
+    /// Written by a local provider or by KMS v1.
+    Named {
+        /// Which of them.
+        form: Form,
+        /// The key's or the plugin's name, a colon, and the body. Names may hold colons: only the
+        /// configuration can tell where this one ends.
+        name_and_body: &'a [u8],
+    },
+    /// Written by KMS v2.
+    Kms2 {
+        /// The provider's name.
+        name: String,
+        /// The key-encryption key that wrapped the object's seed.
+        key_id: String,
+    },
+    /// Starts like ciphertext, and is none that kube-apiserver ever wrote.
+    Malformed,
+}
+
+/// Providers whose prefix is followed by a free name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Form {
+    /// `k8s:enc:aescbc:v1:`
+    AesCbc,
+    /// `k8s:enc:aesgcm:v1:`
+    AesGcm,
+    /// `k8s:enc:kms:v1:`
+    Kms1,
+    /// `k8s:enc:secretbox:v1:`
+    Secretbox,
+}
+
+impl Form {
+    /// `aescbc`, `aesgcm`, `secretbox`, and `kms:v1` without the name that follows.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AesCbc => "aescbc",
+            Self::AesGcm => "aesgcm",
+            Self::Kms1 => "kms:v1",
+            Self::Secretbox => "secretbox",
+        }
+    }
+}
+
+impl<'a> StoredValue<'a> {
+    /// Reads a value's prefix and, of KMS v2, the envelope. Never fails: what cannot be read is
+    /// [`StoredValue::Malformed`].
+    pub fn parse(value: &'a [u8]) -> Self {
+        let Some(rest) = value.strip_prefix(ENCRYPTED) else {
+            return Self::Plaintext;
+        };
+        for (prefix, form) in [
+            (&b"aescbc:v1:"[..], Form::AesCbc),
+            (b"aesgcm:v1:", Form::AesGcm),
+            (b"kms:v1:", Form::Kms1),
+            (b"secretbox:v1:", Form::Secretbox),
+        ] {
+            if let Some(name_and_body) = rest.strip_prefix(prefix) {
+                return Self::Named {
+                    form,
+                    name_and_body,
+                };
+            }
+        }
+        rest.strip_prefix(b"kms:v2:")
+            .and_then(kms2)
+            .unwrap_or(Self::Malformed)
+    }
+}
+
+/// A KMS v2 provider's name holds no colon (validation rule 21).
+fn kms2(rest: &[u8]) -> Option<StoredValue<'static>> {
+    let colon = rest.iter().position(|byte| *byte == b':')?;
+    let name = std::str::from_utf8(&rest[..colon]).ok()?;
+    let object = EncryptedObject::decode(&rest[colon + 1..]).ok()?;
+    let complete = !object.encrypted_data.is_empty()
+        && !object.encrypted_dek_source.is_empty()
+        && (1..=1024).contains(&object.key_id.len());
+    complete.then(|| StoredValue::Kms2 {
+        name: name.into(),
+        key_id: object.key_id,
+    })
+}
+
+/// Up to the first colon: the name as long as no configuration says otherwise.
+pub(super) fn shortest_name(name_and_body: &[u8]) -> Option<String> {
+    let colon = name_and_body.iter().position(|byte| *byte == b':')?;
+    Some(String::from_utf8_lossy(&name_and_body[..colon]).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes() {
+        assert_eq!(StoredValue::parse(b"k8s\0..."), StoredValue::Plaintext);
+        assert_eq!(StoredValue::parse(b"k8s:enc"), StoredValue::Plaintext);
+        assert_eq!(StoredValue::parse(b""), StoredValue::Plaintext);
+        assert_eq!(
+            StoredValue::parse(b"k8s:enc:secretbox:v1:key1:xyz"),
+            StoredValue::Named {
+                form: Form::Secretbox,
+                name_and_body: b"key1:xyz"
+            }
+        );
+        for malformed in [
+            &b"k8s:enc:"[..],
+            b"k8s:enc:rot13:v1:k:",
+            b"k8s:enc:kms:v2:",
+            b"k8s:enc:kms:v2:name",
+            b"k8s:enc:kms:v2:name:\xff\xff",
+            b"k8s:enc:kms:v2:name:",
+        ] {
+            assert_eq!(StoredValue::parse(malformed), StoredValue::Malformed);
+        }
+    }
+
+    #[test]
+    fn kms_v2_names_its_key() {
+        let object = EncryptedObject {
+            encrypted_data: vec![1],
+            key_id: "key-1".into(),
+            encrypted_dek_source: vec![2],
+            ..EncryptedObject::default()
+        };
+        let mut value = b"k8s:enc:kms:v2:plugin:".to_vec();
+        value.extend(object.encode_to_vec());
+        assert_eq!(
+            StoredValue::parse(&value),
+            StoredValue::Kms2 {
+                name: "plugin".into(),
+                key_id: "key-1".into()
+            }
+        );
+    }
+}

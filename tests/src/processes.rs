@@ -1,0 +1,476 @@
+//! The control plane as plain processes on loopback: etcd and one to three API servers.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+
+use crate::keeper::Keeper;
+use crate::programs::{KUBERNETES, Programs};
+
+/// How long a start may take before a test gives up. It takes 4 s on two idle cores.
+const READY: Duration = Duration::from_secs(120);
+
+/// What an API server without encryption reads: every Secret in plaintext.
+pub const PLAINTEXT: &str = "\
+apiVersion: apiserver.config.k8s.io/v1
+kind: EncryptionConfiguration
+resources:
+- resources:
+  - secrets
+  providers:
+  - identity: {}
+";
+
+/// How to start a control plane.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// API servers, 1 to 3.
+    pub servers: usize,
+    /// How often each polls its EncryptionConfiguration; `None` is the stock 60 s.
+    pub reload_poll: Option<Duration>,
+    /// The API servers' `--request-timeout`; stock is 60 s.
+    pub request_timeout: Duration,
+    /// The EncryptionConfiguration that each starts with.
+    pub encryption_config: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            servers: 1,
+            reload_poll: Some(Duration::from_secs(1)),
+            request_timeout: Duration::from_secs(5),
+            encryption_config: PLAINTEXT.into(),
+        }
+    }
+}
+
+/// A running control plane. Its processes and its directory go when it is dropped, or when this
+/// process ends in whatever way.
+pub struct ControlPlane {
+    /// etcd, over mutual TLS with a CA of its own.
+    pub etcd: Etcd,
+    /// The API servers.
+    pub servers: Vec<ApiServer>,
+    directory: PathBuf,
+    options: Options,
+    programs: &'static Programs,
+    // Dropped last: it ends what is still running and removes the directory.
+    keeper: Arc<Keeper>,
+}
+
+/// A running etcd.
+pub struct Etcd {
+    /// `https://127.0.0.1:PORT`.
+    pub endpoint: String,
+    /// The CA that signed its certificate.
+    pub ca: PathBuf,
+    /// The client certificate that kube-apiserver uses.
+    pub cert: PathBuf,
+    /// That certificate's key.
+    pub key: PathBuf,
+    process: Process,
+}
+
+/// A running API server.
+pub struct ApiServer {
+    /// `https://127.0.0.1:PORT`.
+    pub url: String,
+    /// Its port on 127.0.0.1.
+    pub port: u16,
+    /// Its own EncryptionConfiguration.
+    pub encryption_config: PathBuf,
+    /// An administrator's kubeconfig for this server.
+    pub kubeconfig: PathBuf,
+    /// What it logged.
+    pub log: PathBuf,
+    process: Option<Process>,
+}
+
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl ControlPlane {
+    /// Starts etcd and the API servers, and waits until each is ready.
+    pub fn start(options: Options) -> Self {
+        let programs = Programs::required();
+        let keeper = Arc::new(Keeper::start());
+        let directory = tempfile::Builder::new()
+            .prefix("atrest-control-plane-")
+            .tempdir()
+            .expect("the temporary directory can be written")
+            .keep();
+        keeper.remove(&directory);
+
+        let [client, peer, ports @ ..] = free_ports::<5>();
+        pki(programs, &directory).expect("kubeadm makes the PKI");
+        let etcd = start_etcd(programs, &keeper, &directory, client, peer);
+        let mut plane = Self {
+            etcd,
+            servers: Vec::new(),
+            directory,
+            options,
+            programs,
+            keeper,
+        };
+        for (i, port) in ports.into_iter().take(plane.options.servers).enumerate() {
+            let server = plane.prepare_server(i, port);
+            plane.servers.push(server);
+        }
+        for i in 0..plane.servers.len() {
+            plane.launch(i);
+        }
+        for i in 0..plane.servers.len() {
+            plane.wait_ready(i);
+        }
+        plane
+    }
+
+    /// Where this control plane keeps its files; tests may put theirs there.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The PKI of `kubeadm init phase certs all`.
+    pub fn pki(&self) -> PathBuf {
+        self.directory.join("pki")
+    }
+
+    /// The audit log of an API server, at level Metadata.
+    pub fn audit_log(&self, server: usize) -> PathBuf {
+        self.directory.join(format!("audit-{server}.log"))
+    }
+
+    /// Kills an API server as a power cut would.
+    pub fn kill(&mut self, server: usize) {
+        self.servers[server].process = None;
+    }
+
+    /// Starts an API server again and waits until it is ready.
+    pub fn restart(&mut self, server: usize) {
+        self.kill(server);
+        self.launch(server);
+        self.wait_ready(server);
+    }
+
+    /// A client of an API server, for the runtime that this is called in.
+    pub async fn client(&self, server: usize) -> kube::Client {
+        self.servers[server].client().await
+    }
+
+    /// `kubectl` as an administrator of an API server.
+    pub fn kubectl(&self, server: usize) -> Command {
+        let mut command = Command::new(self.programs.path("kubectl"));
+        command
+            .arg("--kubeconfig")
+            .arg(&self.servers[server].kubeconfig);
+        command.env("HOME", &self.directory);
+        command
+    }
+
+    /// `etcdctl` with the client certificate.
+    pub fn etcdctl(&self) -> Command {
+        let mut command = Command::new(self.programs.path("etcdctl"));
+        command
+            .args(["--endpoints", &self.etcd.endpoint])
+            .arg("--cacert")
+            .arg(&self.etcd.ca)
+            .arg("--cert")
+            .arg(&self.etcd.cert)
+            .arg("--key")
+            .arg(&self.etcd.key);
+        command
+    }
+
+    /// The `--etcd-*` flags of `atrest`.
+    pub fn etcd_flags(&self) -> Vec<String> {
+        let path = |path: &Path| path.display().to_string();
+        vec![
+            "--etcd-endpoints".into(),
+            self.etcd.endpoint.clone(),
+            "--etcd-cacert".into(),
+            path(&self.etcd.ca),
+            "--etcd-cert".into(),
+            path(&self.etcd.cert),
+            "--etcd-key".into(),
+            path(&self.etcd.key),
+        ]
+    }
+
+    /// Starts another process of the test, which ends with this control plane.
+    pub fn spawn(&self, command: &mut Command) -> io::Result<Child> {
+        let child = command.spawn()?;
+        self.keeper.end(child.id());
+        Ok(child)
+    }
+
+    fn prepare_server(&self, i: usize, port: u16) -> ApiServer {
+        let url = format!("https://127.0.0.1:{port}");
+        let encryption_config = self.directory.join(format!("encryption-{i}.yaml"));
+        fs::write(&encryption_config, &self.options.encryption_config).expect("our directory");
+        let kubeconfig = self.directory.join(format!("admin-{i}.conf"));
+        let admin = fs::read_to_string(self.directory.join("super-admin.conf"))
+            .expect("kubeadm wrote it")
+            .replace("https://127.0.0.1:6443", &url);
+        fs::write(&kubeconfig, admin).expect("our directory");
+        ApiServer {
+            url,
+            port,
+            encryption_config,
+            kubeconfig,
+            log: self.directory.join(format!("kube-apiserver-{i}.log")),
+            process: None,
+        }
+    }
+
+    fn launch(&mut self, i: usize) {
+        let server = &self.servers[i];
+        let pki = |name: &str| self.pki().join(name).display().to_string();
+        let flags = [
+            ("advertise-address", "127.0.0.1".into()),
+            ("allow-privileged", "true".into()),
+            ("audit-log-path", self.audit_log(i).display().to_string()),
+            (
+                "audit-policy-file",
+                self.directory
+                    .join("audit-policy.yaml")
+                    .display()
+                    .to_string(),
+            ),
+            ("authorization-mode", "Node,RBAC".into()),
+            ("bind-address", "127.0.0.1".into()),
+            ("client-ca-file", pki("ca.crt")),
+            ("enable-admission-plugins", "NodeRestriction".into()),
+            ("enable-bootstrap-token-auth", "true".into()),
+            (
+                "encryption-provider-config",
+                server.encryption_config.display().to_string(),
+            ),
+            ("encryption-provider-config-automatic-reload", "true".into()),
+            // Servers on one loopback address would fight over the endpoints of `kubernetes`.
+            ("endpoint-reconciler-type", "none".into()),
+            ("etcd-cafile", pki("etcd/ca.crt")),
+            ("etcd-certfile", pki("apiserver-etcd-client.crt")),
+            ("etcd-keyfile", pki("apiserver-etcd-client.key")),
+            ("etcd-servers", self.etcd.endpoint.clone()),
+            (
+                "kubelet-client-certificate",
+                pki("apiserver-kubelet-client.crt"),
+            ),
+            ("kubelet-client-key", pki("apiserver-kubelet-client.key")),
+            ("proxy-client-cert-file", pki("front-proxy-client.crt")),
+            ("proxy-client-key-file", pki("front-proxy-client.key")),
+            (
+                "request-timeout",
+                format!("{}s", self.options.request_timeout.as_secs()),
+            ),
+            ("requestheader-allowed-names", "front-proxy-client".into()),
+            ("requestheader-client-ca-file", pki("front-proxy-ca.crt")),
+            (
+                "requestheader-extra-headers-prefix",
+                "X-Remote-Extra-".into(),
+            ),
+            ("requestheader-group-headers", "X-Remote-Group".into()),
+            ("requestheader-username-headers", "X-Remote-User".into()),
+            ("secure-port", server.port.to_string()),
+            (
+                "service-account-issuer",
+                "https://kubernetes.default.svc.cluster.local".into(),
+            ),
+            ("service-account-key-file", pki("sa.pub")),
+            ("service-account-signing-key-file", pki("sa.key")),
+            ("service-cluster-ip-range", "10.96.0.0/16".into()),
+            ("tls-cert-file", pki("apiserver.crt")),
+            ("tls-private-key-file", pki("apiserver.key")),
+        ];
+        let mut command = Command::new(self.programs.path("kube-apiserver"));
+        for (name, value) in flags {
+            command.arg(format!("--{name}={value}"));
+        }
+        if let Some(poll) = self.options.reload_poll {
+            command.env("ATREST_TEST_RELOAD_POLL", format!("{}ms", poll.as_millis()));
+        }
+        let process = start(&self.keeper, &mut command, &server.log);
+        self.servers[i].process = Some(process);
+    }
+
+    fn wait_ready(&mut self, i: usize) {
+        let deadline = Instant::now() + READY;
+        loop {
+            let server = &mut self.servers[i];
+            let process = &mut server.process.as_mut().expect("launched before").0;
+            if let Some(status) = process.try_wait().expect("our own child") {
+                panic!("kube-apiserver ended with {status}:\n{}", tail(&server.log));
+            }
+            // A kubectl that starts takes as long as a good pause between two questions.
+            let ready = self.kubectl(i).args(["get", "--raw=/readyz"]).output();
+            if ready.is_ok_and(|output| output.stdout == b"ok") {
+                return;
+            }
+            if Instant::now() > deadline {
+                panic!(
+                    "kube-apiserver is not ready:\n{}",
+                    tail(&self.servers[i].log)
+                );
+            }
+        }
+    }
+}
+
+impl ApiServer {
+    /// A client of this server, for the runtime that this is called in.
+    pub async fn client(&self) -> kube::Client {
+        install_crypto_provider();
+        let kubeconfig = Kubeconfig::read_from(&self.kubeconfig).expect("kubeadm wrote it");
+        let config =
+            kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+                .await
+                .expect("kubeadm wrote it");
+        kube::Client::try_from(config).expect("kubeadm wrote it")
+    }
+}
+
+/// One TLS provider for the whole process; a second call changes nothing.
+pub fn install_crypto_provider() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+fn free_ports<const N: usize>() -> [u16; N] {
+    let listeners = [(); N]
+        .map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port"));
+    listeners.map(|listener| listener.local_addr().expect("bound").port())
+}
+
+fn pki(programs: &Programs, directory: &Path) -> io::Result<()> {
+    let path = directory.display();
+    let config = format!(
+        "apiVersion: kubeadm.k8s.io/v1beta4
+kind: InitConfiguration
+localAPIEndpoint: {{advertiseAddress: 10.77.0.1, bindPort: 6443}}
+nodeRegistration: {{name: atrest}}
+---
+apiVersion: kubeadm.k8s.io/v1beta4
+kind: ClusterConfiguration
+kubernetesVersion: {KUBERNETES}
+certificatesDir: {path}/pki
+controlPlaneEndpoint: 127.0.0.1:6443
+encryptionAlgorithm: ECDSA-P256
+apiServer: {{certSANs: [127.0.0.1, localhost]}}
+etcd: {{local: {{dataDir: {path}/etcd, serverCertSANs: [127.0.0.1, localhost]}}}}
+"
+    );
+    let config_file = directory.join("kubeadm.yaml");
+    fs::write(&config_file, config)?;
+    fs::write(
+        directory.join("audit-policy.yaml"),
+        "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: Metadata\n",
+    )?;
+    for phase in [&["certs", "all"][..], &["kubeconfig", "super-admin"]] {
+        let mut command = Command::new(programs.path("kubeadm"));
+        command
+            .args(["init", "phase"])
+            .args(phase)
+            .arg("--config")
+            .arg(&config_file);
+        if phase[0] == "kubeconfig" {
+            command.arg("--kubeconfig-dir").arg(directory);
+        }
+        let output = command.output()?;
+        if !output.status.success() {
+            return Err(io::Error::other(
+                String::from_utf8_lossy(&output.stderr).into_owned(),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn start_etcd(
+    programs: &Programs,
+    keeper: &Keeper,
+    directory: &Path,
+    client: u16,
+    peer: u16,
+) -> Etcd {
+    let pki = |name: &str| directory.join("pki").join(name);
+    let endpoint = format!("https://127.0.0.1:{client}");
+    let peer = format!("https://127.0.0.1:{peer}");
+    let mut command = Command::new(programs.path("etcd"));
+    for (name, value) in [
+        ("advertise-client-urls", endpoint.clone()),
+        ("cert-file", pki("etcd/server.crt").display().to_string()),
+        ("client-cert-auth", "true".into()),
+        ("data-dir", directory.join("etcd").display().to_string()),
+        ("initial-advertise-peer-urls", peer.clone()),
+        ("initial-cluster", format!("atrest={peer}")),
+        ("key-file", pki("etcd/server.key").display().to_string()),
+        ("listen-client-urls", endpoint.clone()),
+        ("listen-peer-urls", peer),
+        ("name", "atrest".into()),
+        ("peer-cert-file", pki("etcd/peer.crt").display().to_string()),
+        ("peer-client-cert-auth", "true".into()),
+        ("peer-key-file", pki("etcd/peer.key").display().to_string()),
+        (
+            "peer-trusted-ca-file",
+            pki("etcd/ca.crt").display().to_string(),
+        ),
+        ("trusted-ca-file", pki("etcd/ca.crt").display().to_string()),
+    ] {
+        command.arg(format!("--{name}={value}"));
+    }
+    Etcd {
+        endpoint,
+        ca: pki("etcd/ca.crt"),
+        cert: pki("apiserver-etcd-client.crt"),
+        key: pki("apiserver-etcd-client.key"),
+        process: start(keeper, &mut command, &directory.join("etcd.log")),
+    }
+}
+
+impl Etcd {
+    /// Kills etcd as a power cut would.
+    pub fn kill(&mut self) {
+        let _ = self.process.0.kill();
+        let _ = self.process.0.wait();
+    }
+}
+
+fn start(keeper: &Keeper, command: &mut Command, log: &Path) -> Process {
+    use std::os::unix::process::CommandExt;
+
+    let output = File::options()
+        .create(true)
+        .append(true)
+        .open(log)
+        .and_then(|log| Ok((log.try_clone()?, log)))
+        .expect("our directory");
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(output.0)
+        .stderr(output.1)
+        // A Ctrl-C ends the test; the keeper ends this.
+        .process_group(0)
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    keeper.end(child.id());
+    Process(child)
+}
+
+fn tail(log: &Path) -> String {
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
+}
