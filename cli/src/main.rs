@@ -2,8 +2,13 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod cluster;
 mod commands;
+mod configuration;
+mod etcd;
+mod kms;
 mod report;
+mod rotate;
 mod status;
 
 use std::alloc::System;

@@ -1,14 +1,20 @@
 //! The command line as it is typed.
 
+mod etcd;
 mod generate;
+mod reencrypt;
 mod validate;
+mod verify;
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::etcd::EtcdFlags;
 pub(crate) use self::generate::Generate;
+pub(crate) use self::reencrypt::Reencrypt;
 pub(crate) use self::validate::Validate;
+pub(crate) use self::verify::{KmsSocket, Verify};
 
 /// Keeps a Kubernetes cluster's Secrets encrypted at rest, and proves it.
 ///
@@ -55,6 +61,10 @@ pub(crate) enum Output {
 pub(crate) enum Command {
     /// Write a new EncryptionConfiguration with fresh keys.
     Generate(Generate),
+    /// Rewrite what is not under the current key.
+    Reencrypt(Reencrypt),
     /// Give kube-apiserver's verdict on EncryptionConfiguration files.
     Validate(Validate),
+    /// Count what is stored in etcd by the key that wrote it.
+    Verify(Verify),
 }

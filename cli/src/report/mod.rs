@@ -1,9 +1,13 @@
 //! What the program says: stdout is data, stderr is talk.
 
+pub(crate) mod progress;
+pub(crate) mod verify;
+
 use std::io::{self, Write};
 
 use serde::Serialize;
 
+use crate::args::Output;
 use crate::status::Failure;
 
 /// Prints a line of talk. A closed stderr is nobody's problem.
@@ -23,6 +27,19 @@ pub(crate) fn text(data: &str) -> Result<(), Failure> {
         .write_all(data.as_bytes())
         .and_then(|()| stdout.flush())
         .map_err(|error| Failure::unread(format!("cannot write to stdout: {error}")))
+}
+
+/// Prints a result in the form that was asked for.
+pub(crate) fn render(
+    output: Output,
+    data: &impl Serialize,
+    for_people: impl FnOnce() -> String,
+) -> Result<(), Failure> {
+    match output {
+        Output::Text => text(&for_people()),
+        Output::Json => json(data),
+        Output::Yaml => yaml(data),
+    }
 }
 
 /// Prints data as JSON, ended by a newline.

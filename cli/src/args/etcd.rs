@@ -1,0 +1,24 @@
+//! The flags that say where etcd is, the same for every command.
+
+use std::path::PathBuf;
+
+/// Where etcd is, named as etcdctl and kube-apiserver name it.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "etcd")]
+pub(crate) struct EtcdFlags {
+    /// An address such as https://127.0.0.1:2379; repeatable or separated by commas.
+    #[arg(long = "etcd-endpoints", value_name = "URL", value_delimiter = ',')]
+    pub(crate) endpoints: Vec<String>,
+    /// The CA that signed etcd's server certificate.
+    #[arg(long = "etcd-cacert", value_name = "FILE")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// The client certificate.
+    #[arg(long = "etcd-cert", value_name = "FILE", requires = "key")]
+    pub(crate) cert: Option<PathBuf>,
+    /// The client certificate's key.
+    #[arg(long = "etcd-key", value_name = "FILE", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
+    /// kube-apiserver's own --etcd-prefix.
+    #[arg(long = "etcd-prefix", value_name = "PREFIX", default_value = "/registry")]
+    pub(crate) prefix: String,
+}

@@ -1,0 +1,51 @@
+//! `atrest verify`
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::EtcdFlags;
+
+/// Count what is stored in etcd by the key that wrote it, and judge it by a configuration.
+///
+/// Exit status: 0 every value is current; 1 some are stale, plaintext, under an unknown key or
+/// unreadable; 3 not all could be judged.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Verify {
+    /// The EncryptionConfiguration that should hold.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// A resource to count, such as secrets or widgets.example.com; repeatable [default: what the
+    /// configuration names, else secrets].
+    #[arg(long = "resource", value_name = "RESOURCE")]
+    pub(crate) resources: Vec<String>,
+    /// Where a KMS v2 plugin can be asked for its current key_id [default: the configuration's
+    /// endpoint].
+    #[arg(long = "kms-socket", value_name = "NAME=PATH")]
+    pub(crate) kms_sockets: Vec<KmsSocket>,
+    /// How many values that are not current are listed; 0 for all.
+    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    pub(crate) max_objects: usize,
+    #[command(flatten)]
+    pub(crate) etcd: EtcdFlags,
+}
+
+/// A KMS provider's name and its plugin's socket.
+#[derive(Clone, Debug)]
+pub(crate) struct KmsSocket {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+}
+
+impl FromStr for KmsSocket {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('=') {
+            Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok(Self {
+                name: name.into(),
+                path: path.into(),
+            }),
+            _ => Err("not NAME=PATH"),
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! One API server, asked over HTTPS with the credentials of a kubeconfig.
+
+use std::error::Error as _;
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use http::{Request, StatusCode, header};
+use http_body_util::BodyExt;
+use kube::client::Body;
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use serde::Deserialize;
+
+use crate::args::Global;
+use crate::status::Failure;
+
+/// Longer than a healthy server takes to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A little longer than the API server's own limit of a request, 60 s.
+const READ_TIMEOUT: Duration = Duration::from_secs(65);
+
+/// The names of what an API server says of the EncryptionConfiguration that it has loaded.
+const LOADED_HASH: &str = "apiserver_encryption_config_controller_last_config_info{";
+
+/// A connection to an API server.
+#[derive(Clone)]
+pub(crate) struct ApiServer {
+    client: kube::Client,
+    url: String,
+}
+
+/// Why an API server did not do what it was asked.
+#[derive(Debug)]
+pub(crate) enum Error {
+    /// No answer: nothing listens, TLS failed, it took too long.
+    Unreachable(String),
+    /// An answer that is not a success.
+    Answer {
+        /// HTTP's status code.
+        code: u16,
+        /// Kubernetes' reason, such as `Conflict`.
+        reason: String,
+        /// What stands in the way, in words of ours or names that are public.
+        detail: Option<String>,
+        /// When to ask again.
+        retry_after: Option<Duration>,
+        /// A token to go on with a list whose snapshot expired.
+        next: Option<String>,
+    },
+    /// An answer that makes no sense.
+    Garbled(&'static str),
+}
+
+impl Error {
+    /// HTTP's status code, where there was an answer.
+    pub(crate) fn code(&self) -> Option<u16> {
+        match self {
+            Self::Answer { code, .. } => Some(*code),
+            Self::Garbled(_) | Self::Unreachable(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(reason) => f.write_str(reason),
+            Self::Answer {
+                code,
+                reason,
+                detail,
+                ..
+            } => {
+                write!(f, "{code}")?;
+                if !reason.is_empty() {
+                    write!(f, " {reason}")?;
+                }
+                match detail {
+                    Some(detail) => write!(f, ": {detail}"),
+                    None => Ok(()),
+                }
+            }
+            Self::Garbled(what) => write!(f, "an answer that is no {what}"),
+        }
+    }
+}
+
+impl ApiServer {
+    /// The server of the kubeconfig's current context, or of the one that was asked for.
+    pub(crate) async fn connect(global: &Global) -> Result<Self, Failure> {
+        Self::from_config(config(global).await?)
+    }
+
+    /// Another server of the same cluster, with the same credentials.
+    pub(crate) async fn connect_to(
+        global: &Global,
+        url: &str,
+        tls_server_name: Option<&str>,
+        ca_file: Option<&Path>,
+    ) -> Result<Self, Failure> {
+        let mut config = config(global).await?;
+        config.cluster_url = url.parse().map_err(|_| {
+            Failure::unusable(format!("not an address of an API server: {url:?}"))
+                .hint("it looks like https://10.0.0.11:6443")
+        })?;
+        config.tls_server_name = tls_server_name.map(str::to_owned).or(config.tls_server_name);
+        if let Some(file) = ca_file {
+            config.root_cert = None;
+            config.root_cert_file = Some(file.to_owned());
+        }
+        Self::from_config(config)
+    }
+
+    fn from_config(mut config: kube::Config) -> Result<Self, Failure> {
+        config.connect_timeout = Some(CONNECT_TIMEOUT);
+        config.read_timeout = Some(READ_TIMEOUT);
+        config.default_retry = false; // what may be tried again is ours to say
+        let url = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+        let client = kube::Client::try_from(config).map_err(|_| {
+            // kube's own words may quote key material.
+            Failure::unusable("the kubeconfig's certificates or keys cannot be used")
+                .hint("check client-certificate-data, client-key-data and certificate-authority-data")
+        })?;
+        Ok(Self { client, url })
+    }
+
+    /// `https://host:port`.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// GET of a path, answered in text.
+    pub(crate) async fn text(&self, path: &str) -> Result<String, Error> {
+        let body = self.send(Request::get(path), "*/*", Vec::new()).await?;
+        String::from_utf8(body).map_err(|_| Error::Garbled("text"))
+    }
+
+    /// GET of a path, answered in JSON.
+    pub(crate) async fn json<T: for<'de> Deserialize<'de>>(&self, path: &str) -> Result<T, Error> {
+        let body = self.send(Request::get(path), "application/json", Vec::new()).await?;
+        serde_json::from_slice(&body).map_err(|_| Error::Garbled("JSON of the expected form"))
+    }
+
+    /// The SHA-256, in hex, of the EncryptionConfiguration that the server has loaded; `None`
+    /// before Kubernetes 1.34, and where no file is configured.
+    pub(crate) async fn loaded_config(&self) -> Result<Option<String>, Error> {
+        let metrics = self.text("/metrics").await?;
+        Ok(loaded_hash(&metrics))
+    }
+
+    pub(super) async fn send(
+        &self,
+        request: http::request::Builder,
+        accept: &str,
+        body: Vec<u8>,
+    ) -> Result<Vec<u8>, Error> {
+        let request = request
+            .header(header::ACCEPT, accept)
+            .body(Body::from(body))
+            .map_err(|_| Error::Garbled("request"))?;
+        let response = self.client.send(request).await.map_err(|error| unreachable(&error))?;
+        let status = response.status();
+        let body = response
+            .into_body()
+            .collect()
+            .await
+            .map_err(|error| unreachable(&error))?
+            .to_bytes();
+        if status.is_success() {
+            Ok(body.into())
+        } else {
+            Err(answer(status, &body))
+        }
+    }
+}
+
+async fn config(global: &Global) -> Result<kube::Config, Failure> {
+    let options = KubeConfigOptions {
+        context: global.context.clone(),
+        ..KubeConfigOptions::default()
+    };
+    let loaded = match &global.kubeconfig {
+        Some(path) => Kubeconfig::read_from(path),
+        None => Kubeconfig::read(),
+    };
+    let config = match loaded {
+        Ok(kubeconfig) => kube::Config::from_custom_kubeconfig(kubeconfig, &options).await,
+        Err(error) => Err(error),
+    };
+    config.map_err(|error| kubeconfig_failure(&error))
+}
+
+/// kube's own message of a parse error quotes the lines around it, tokens included.
+fn kubeconfig_failure(error: &KubeconfigError) -> Failure {
+    let message = match error {
+        KubeconfigError::CurrentContextNotSet => "the kubeconfig has no current context".into(),
+        KubeconfigError::LoadContext(name) => format!("the kubeconfig has no context {name:?}"),
+        KubeconfigError::LoadClusterOfContext(name) => {
+            format!("the kubeconfig has no cluster {name:?}")
+        }
+        KubeconfigError::FindPath => "there is no kubeconfig".into(),
+        KubeconfigError::ReadConfig(source, path) => {
+            format!("cannot read the kubeconfig {}: {source}", path.display())
+        }
+        KubeconfigError::Parse(_) => "the kubeconfig is not valid YAML of its kind".into(),
+        KubeconfigError::MissingClusterUrl => "the kubeconfig names no server".into(),
+        _ => "the kubeconfig cannot be used".into(),
+    };
+    Failure::unusable(message).hint("name one with --kubeconfig; on a control-plane node it is /etc/kubernetes/admin.conf")
+}
+
+/// The innermost reason says most: `Connection refused`, `invalid peer certificate: ...`.
+fn unreachable(error: &kube::Error) -> Error {
+    let mut reason = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        reason = inner.to_string();
+        source = inner.source();
+    }
+    Error::Unreachable(reason)
+}
+
+fn answer(status: StatusCode, body: &[u8]) -> Error {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Status {
+        reason: String,
+        message: String,
+        details: Details,
+        metadata: ListMeta,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default, rename_all = "camelCase")]
+    struct Details {
+        retry_after_seconds: u64,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct ListMeta {
+        r#continue: String,
+    }
+
+    let answer: Status = serde_json::from_slice(body).unwrap_or_default();
+    let seconds = answer.details.retry_after_seconds;
+    Error::Answer {
+        code: status.as_u16(),
+        detail: detail(status, &answer.message),
+        reason: answer.reason,
+        retry_after: (seconds > 0).then(|| Duration::from_secs(seconds)),
+        next: (!answer.metadata.r#continue.is_empty()).then_some(answer.metadata.r#continue),
+    }
+}
+
+/// The server's message as far as it is made of names: a webhook may put anything into its own.
+fn detail(status: StatusCode, message: &str) -> Option<String> {
+    let between = |start: &str, end: &str| {
+        let (_, rest) = message.split_once(start)?;
+        let (name, _) = rest.split_once(end)?;
+        Some(name.to_owned())
+    };
+    if let Some(name) = between("webhook \"", "\"") {
+        return Some(format!("admission webhook {name:?}"));
+    }
+    if let Some(key) = between("unable to transform key \"", "\"") {
+        return Some(format!("a stored value cannot be decrypted: {key}"));
+    }
+    if status == StatusCode::FORBIDDEN {
+        // `User "x" cannot list resource "secrets" in API group "" at the cluster scope`
+        let (_, rest) = message.split_once(": ")?;
+        return rest.starts_with("User ").then(|| rest.to_owned());
+    }
+    (status == StatusCode::NOT_FOUND)
+        .then(|| between("namespaces \"", "\" not found"))
+        .flatten()
+        .map(|namespace| format!("namespace {namespace:?} is gone"))
+}
+
+fn loaded_hash(metrics: &str) -> Option<String> {
+    metrics
+        .lines()
+        .filter(|line| line.starts_with(LOADED_HASH) && line.ends_with("} 1"))
+        .find_map(|line| {
+            let (_, rest) = line.split_once(",hash=\"sha256:")?;
+            Some(rest.split_once('"')?.0.to_owned())
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loaded_hash_is_read_from_the_metrics() {
+        let metrics = "# TYPE x gauge\n\
+             apiserver_encryption_config_controller_last_config_info{apiserver_id_hash=\"sha256:aa\",hash=\"sha256:c638\"} 1\n";
+        assert_eq!(loaded_hash(metrics).as_deref(), Some("c638"));
+        assert_eq!(loaded_hash("up 1\n"), None);
+    }
+
+    #[test]
+    fn what_a_webhook_says_is_not_repeated() {
+        let body = br#"{"reason":"Invalid","message":"admission webhook \"w.example\" denied the request: hunter2"}"#;
+        let error = answer(StatusCode::BAD_REQUEST, body).to_string();
+        assert_eq!(error, "400 Invalid: admission webhook \"w.example\"");
+    }
+
+    #[test]
+    fn a_refusal_says_who_may_not_do_what() {
+        let body = br#"{"reason":"Forbidden","message":"secrets is forbidden: User \"u\" cannot list resource \"secrets\" in API group \"\" at the cluster scope"}"#;
+        let error = answer(StatusCode::FORBIDDEN, body).to_string();
+        assert!(error.contains("User \"u\" cannot list resource \"secrets\""), "{error}");
+    }
+
+    #[test]
+    fn poison_is_named_by_its_key() {
+        let body = br#"{"message":"Internal error occurred: unable to transform key \"/registry/secrets/a/b\": no matching prefix found"}"#;
+        let error = answer(StatusCode::INTERNAL_SERVER_ERROR, body).to_string();
+        assert!(error.ends_with("cannot be decrypted: /registry/secrets/a/b"), "{error}");
+    }
+}

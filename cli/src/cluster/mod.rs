@@ -1,0 +1,9 @@
+//! API servers: how they are reached and what they are asked.
+
+mod api_server;
+mod metadata;
+mod resource;
+
+pub(crate) use self::api_server::{ApiServer, Error};
+pub(crate) use self::metadata::{Object, Page};
+pub(crate) use self::resource::{ApiResource, find};

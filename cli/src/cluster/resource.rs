@@ -1,0 +1,79 @@
+//! Where a resource is served.
+
+use atrest_core::at_rest::GroupResource;
+use serde::Deserialize;
+
+use super::api_server::{ApiServer, Error};
+
+/// A resource's place in the API.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct ApiResource {
+    /// `/api/v1` or `/apis/<group>/<version>`.
+    base: String,
+    plural: String,
+    namespaced: bool,
+}
+
+impl ApiResource {
+    /// The list of all objects, of all namespaces.
+    pub(super) fn list_path(&self) -> String {
+        format!("{}/{}", self.base, self.plural)
+    }
+
+    /// One object.
+    pub(super) fn path(&self, namespace: Option<&str>, name: &str) -> String {
+        let Self { base, plural, .. } = self;
+        match namespace {
+            Some(namespace) if self.namespaced => {
+                format!("{base}/namespaces/{namespace}/{plural}/{name}")
+            }
+            _ => format!("{base}/{plural}/{name}"),
+        }
+    }
+}
+
+/// Asks discovery for a resource in its group's preferred version; `None` where it is not served.
+pub(crate) async fn find(
+    server: &ApiServer,
+    resource: &GroupResource,
+) -> Result<Option<ApiResource>, Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Group {
+        preferred_version: Version,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Version {
+        group_version: String,
+    }
+    #[derive(Deserialize)]
+    struct Resources {
+        resources: Vec<Resource>,
+    }
+    #[derive(Deserialize)]
+    struct Resource {
+        name: String,
+        namespaced: bool,
+    }
+
+    let base = if resource.group.is_empty() {
+        "/api/v1".to_owned()
+    } else {
+        match server.json::<Group>(&format!("/apis/{}", resource.group)).await {
+            Ok(group) => format!("/apis/{}", group.preferred_version.group_version),
+            Err(error) if error.code() == Some(404) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    };
+    let served: Resources = server.json(&base).await?;
+    Ok(served
+        .resources
+        .into_iter()
+        .find(|candidate| candidate.name == resource.resource)
+        .map(|found| ApiResource {
+            base,
+            plural: found.name,
+            namespaced: found.namespaced,
+        }))
+}

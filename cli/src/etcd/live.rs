@@ -1,0 +1,172 @@
+//! A running etcd, over mutual TLS.
+
+use std::path::Path;
+use std::time::Duration;
+
+use atrest_core::at_rest::range_end;
+use atrest_proto::etcdserverpb::kv_client::KvClient;
+use atrest_proto::etcdserverpb::maintenance_client::MaintenanceClient;
+use atrest_proto::etcdserverpb::{RangeRequest, StatusRequest};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+
+use crate::args::EtcdFlags;
+use crate::status::Failure;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bytes that a page of a range read should have.
+const PAGE_BYTES: usize = 4 << 20;
+
+/// A page of the largest values that etcd takes (1.5 MiB) at the page length that follows from the
+/// smallest ones still fits.
+const MAX_MESSAGE: usize = 512 << 20;
+
+/// A connection to the first endpoint that answered.
+#[derive(Clone)]
+pub(crate) struct Client {
+    kv: KvClient<Channel>,
+    /// Of the cluster, in hex as `etcdctl endpoint status` shows it.
+    pub(crate) cluster_id: String,
+}
+
+/// A stored value and when it was written.
+pub(crate) struct Value<'a> {
+    pub(crate) key: &'a [u8],
+    pub(crate) value: &'a [u8],
+    pub(crate) mod_revision: i64,
+}
+
+impl Client {
+    /// Tries the endpoints in their order.
+    pub(crate) async fn connect(flags: &EtcdFlags) -> Result<Self, Failure> {
+        let mut last = None;
+        for endpoint in &flags.endpoints {
+            match Self::connect_one(endpoint, flags).await {
+                Ok(client) => return Ok(client),
+                Err(failure) => last = Some(failure),
+            }
+        }
+        Err(last.unwrap_or_else(|| {
+            Failure::unusable("no etcd endpoint").hint(
+                "on a kubeadm node: --etcd-endpoints https://127.0.0.1:2379 \
+                 --etcd-cacert /etc/kubernetes/pki/etcd/ca.crt \
+                 --etcd-cert /etc/kubernetes/pki/apiserver-etcd-client.crt \
+                 --etcd-key /etc/kubernetes/pki/apiserver-etcd-client.key",
+            )
+        }))
+    }
+
+    async fn connect_one(address: &str, flags: &EtcdFlags) -> Result<Self, Failure> {
+        let unusable = |what: &str| Failure::unusable(format!("{address}: {what}"));
+        let mut endpoint = Endpoint::from_shared(address.to_owned())
+            .map_err(|_| unusable("not an address").hint("it looks like https://127.0.0.1:2379"))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(REQUEST_TIMEOUT);
+        if address.starts_with("https:") {
+            let mut tls = ClientTlsConfig::new();
+            if let Some(ca) = &flags.cacert {
+                tls = tls.ca_certificate(Certificate::from_pem(pem(ca)?.expose()));
+            }
+            if let (Some(cert), Some(key)) = (&flags.cert, &flags.key) {
+                tls = tls.identity(Identity::from_pem(pem(cert)?.expose(), pem(key)?.expose()));
+            }
+            endpoint = endpoint
+                .tls_config(tls)
+                .map_err(|_| unusable("the certificate or key files cannot be used"))?;
+        }
+        let unreached = |reason: String| {
+            Failure::unread(format!("cannot reach etcd at {address}: {reason}"))
+                .hint("check --etcd-endpoints, --etcd-cacert, --etcd-cert and --etcd-key")
+        };
+        let channel = endpoint.connect().await.map_err(|error| unreached(innermost(&error)))?;
+        let status = MaintenanceClient::new(channel.clone())
+            .status(StatusRequest {})
+            .await
+            .map_err(|status| unreached(describe(&status)))?
+            .into_inner();
+        let cluster_id = status.header.map(|header| header.cluster_id).unwrap_or_default();
+        Ok(Self {
+            kv: KvClient::new(channel).max_decoding_message_size(MAX_MESSAGE),
+            cluster_id: format!("{cluster_id:x}"),
+        })
+    }
+
+    /// Reads every value below `directory` at one revision: the given one, or the newest. Returns
+    /// the revision. Memory holds one page.
+    pub(crate) async fn read(
+        &mut self,
+        directory: &str,
+        revision: Option<i64>,
+        mut each: impl FnMut(Value<'_>),
+    ) -> Result<i64, Failure> {
+        let mut request = RangeRequest {
+            key: directory.as_bytes().to_vec(),
+            range_end: range_end(directory.as_bytes()),
+            limit: 64,
+            revision: revision.unwrap_or_default(),
+            ..RangeRequest::default()
+        };
+        loop {
+            let page = self
+                .kv
+                .range(request.clone())
+                .await
+                .map_err(|status| {
+                    Failure::unread(format!("cannot read {directory} from etcd: {}", describe(&status)))
+                })?
+                .into_inner();
+            if request.revision == 0 {
+                request.revision = page.header.map(|header| header.revision).unwrap_or_default();
+            }
+            let mut bytes = 1;
+            for pair in &page.kvs {
+                bytes += pair.key.len() + pair.value.len();
+                each(Value {
+                    key: &pair.key,
+                    value: &pair.value,
+                    mod_revision: pair.mod_revision,
+                });
+            }
+            let Some(last) = page.kvs.last().filter(|_| page.more) else {
+                return Ok(request.revision);
+            };
+            request.key = [&last.key[..], b"\0"].concat();
+            // As many as fill a page if the rest is like these, and never a jump.
+            let fitting = page.kvs.len().saturating_mul(PAGE_BYTES) / bytes;
+            request.limit = fitting.clamp(1, page.kvs.len() * 4).min(10_000) as i64;
+        }
+    }
+
+    /// The newest revision.
+    pub(crate) async fn revision(&mut self) -> Result<i64, Failure> {
+        let request = RangeRequest {
+            key: b"/".to_vec(),
+            count_only: true,
+            ..RangeRequest::default()
+        };
+        let response = self.kv.range(request).await.map_err(|status| {
+            Failure::unread(format!("cannot read etcd's revision: {}", describe(&status)))
+        })?;
+        Ok(response.into_inner().header.map(|header| header.revision).unwrap_or_default())
+    }
+}
+
+fn pem(path: &Path) -> Result<atrest_core::secret::SecretBytes, Failure> {
+    atrest_files::read(path).map_err(Failure::unusable)
+}
+
+fn describe(status: &tonic::Status) -> String {
+    match std::error::Error::source(status) {
+        Some(source) => innermost(source),
+        None => format!("{:?}: {}", status.code(), status.message()),
+    }
+}
+
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}

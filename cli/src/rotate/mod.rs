@@ -1,0 +1,3 @@
+//! Rotation: what acts on the decisions of `atrest_core::rotation`.
+
+pub(crate) mod rewrite;

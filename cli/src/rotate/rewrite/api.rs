@@ -1,0 +1,230 @@
+//! The `api` engine: pages of metadata, an empty merge patch for each object.
+//!
+//! The API server writes an object again if, and only if, its stored value is stale; then its
+//! resourceVersion moves (`k8s.io/apiserver` `pkg/storage/etcd3/store.go`, `GuaranteedUpdate`).
+
+use std::time::{Duration, Instant};
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use serde::Serialize;
+
+use crate::cluster::{ApiResource, ApiServer, Error, Object};
+use crate::report::progress::Progress;
+
+/// As many streams as two cores of an API server keep busy.
+const IN_FLIGHT: u16 = 32;
+
+/// Times that one object is tried before it is set aside.
+const TRIES: u32 = 6;
+
+/// The first pause after an error of the server; it doubles.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How hard the engine may work.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// Requests in flight.
+    pub(crate) in_flight: u16,
+    /// Objects a second.
+    pub(crate) rate: Option<u32>,
+}
+
+impl Pace {
+    pub(crate) fn new(in_flight: Option<u16>, rate: Option<u32>) -> Self {
+        Self {
+            in_flight: in_flight.unwrap_or(IN_FLIGHT),
+            rate,
+        }
+    }
+}
+
+/// What became of the objects.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// The resourceVersion moved: a stale value was written again.
+    pub(crate) rewritten: u64,
+    /// It did not: the value was current.
+    pub(crate) current: u64,
+    /// Deleted meanwhile.
+    pub(crate) gone: u64,
+    /// Could not be rewritten.
+    pub(crate) set_aside: Vec<SetAside>,
+}
+
+impl Outcome {
+    /// Objects in all.
+    pub(crate) fn total(&self) -> u64 {
+        self.rewritten + self.current + self.gone + self.set_aside.len() as u64
+    }
+
+    fn count(&mut self, fate: Fate) {
+        match fate {
+            Fate::Rewritten => self.rewritten += 1,
+            Fate::Current => self.current += 1,
+            Fate::Gone => self.gone += 1,
+            Fate::SetAside(set_aside) => self.set_aside.push(set_aside),
+        }
+    }
+}
+
+/// An object that could not be rewritten, and why.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct SetAside {
+    pub(crate) namespace: Option<String>,
+    pub(crate) name: String,
+    pub(crate) reason: String,
+}
+
+enum Fate {
+    Current,
+    Gone,
+    Rewritten,
+    SetAside(SetAside),
+}
+
+/// Touches every object of the resource.
+pub(crate) async fn rewrite(
+    server: &ApiServer,
+    resource: &ApiResource,
+    pace: Pace,
+    progress: &Progress,
+) -> Result<Outcome, Error> {
+    let interval = pace.rate.map(|rate| Duration::from_secs(1) / rate);
+    let start = Instant::now();
+    objects(server, resource, progress)
+        .enumerate()
+        .map(|(i, object)| async move {
+            let object = object?;
+            if let Some(interval) = interval {
+                let due = start + interval * u32::try_from(i).unwrap_or(u32::MAX);
+                tokio::time::sleep_until(due.into()).await;
+            }
+            let fate = touch(server, resource, object).await;
+            progress.done();
+            Ok(fate)
+        })
+        .buffer_unordered(pace.in_flight.into())
+        .try_fold(Outcome::default(), |mut outcome, fate| async move {
+            outcome.count(fate);
+            Ok(outcome)
+        })
+        .await
+}
+
+/// Every object, page by page; memory holds a page.
+fn objects<'a>(
+    server: &'a ApiServer,
+    resource: &'a ApiResource,
+    progress: &'a Progress,
+) -> impl futures::Stream<Item = Result<Object, Error>> + 'a {
+    enum Next {
+        First,
+        Token(String),
+        End,
+    }
+    let pages = stream::try_unfold((Next::First, 0), move |(next, expected)| async move {
+        let token = match &next {
+            Next::First => None,
+            Next::Token(token) => Some(token.as_str()),
+            Next::End => return Ok(None),
+        };
+        let page = list(server, resource, token).await?;
+        let seen = page.objects.len() as u64;
+        progress.expect((seen + page.remaining).saturating_sub(expected));
+        let next = page.next.map_or(Next::End, Next::Token);
+        let items = stream::iter(page.objects.into_iter().map(Ok));
+        Ok::<_, Error>(Some((items, (next, page.remaining))))
+    });
+    pages.try_flatten()
+}
+
+/// A page, after as many tries as an object gets. Where the list's snapshot was compacted away,
+/// the server gives a token that goes on at the same name in a newer one: as every write since
+/// uses the current key, nothing stale is missed.
+async fn list(
+    server: &ApiServer,
+    resource: &ApiResource,
+    token: Option<&str>,
+) -> Result<crate::cluster::Page, Error> {
+    let mut token = token.map(str::to_owned);
+    let mut tries = 0;
+    loop {
+        let error = match server.list(resource, token.as_deref()).await {
+            Ok(page) => return Ok(page),
+            Err(error) => error,
+        };
+        tries += 1;
+        match &error {
+            Error::Answer {
+                code: 410,
+                next: Some(next),
+                ..
+            } if tries < TRIES => token = Some(next.clone()),
+            _ if tries < TRIES && is_passing(&error) => pause(&error, tries).await,
+            _ => return Err(error),
+        }
+    }
+}
+
+async fn touch(server: &ApiServer, resource: &ApiResource, mut object: Object) -> Fate {
+    let mut tries = 0;
+    loop {
+        let error = match server.touch(resource, &object).await {
+            Ok(after) if after.resource_version == object.resource_version => return Fate::Current,
+            Ok(_) => return Fate::Rewritten,
+            Err(error) => error,
+        };
+        tries += 1;
+        let code = error.code();
+        if tries < TRIES && is_passing(&error) {
+            pause(&error, tries).await;
+        } else if tries == TRIES || !matches!(code, Some(404 | 409)) {
+            return set_aside(&object, &error.to_string());
+        }
+        if !matches!(code, Some(404 | 409)) {
+            continue;
+        }
+        // Somebody wrote, deleted or created it anew: look at what there is now.
+        match server.metadata(resource, object.namespace.as_deref(), &object.name).await {
+            Ok(_) if code == Some(404) => {
+                // It can be read and not be written: before 1.37, an object of a deleted namespace.
+                return set_aside(&object, &error.to_string());
+            }
+            Ok(now) => object = now,
+            Err(error) if error.code() == Some(404) => return Fate::Gone,
+            Err(error) if is_passing(&error) => pause(&error, tries).await,
+            Err(error) => return set_aside(&object, &error.to_string()),
+        }
+    }
+}
+
+fn set_aside(object: &Object, reason: &str) -> Fate {
+    Fate::SetAside(SetAside {
+        namespace: object.namespace.clone(),
+        name: object.name.clone(),
+        reason: reason.into(),
+    })
+}
+
+/// Whether the same request may do better in a while.
+fn is_passing(error: &Error) -> bool {
+    match error {
+        Error::Unreachable(_) => true,
+        // A value that cannot be decrypted is a 500 that stays; so is what a webhook does.
+        Error::Answer {
+            code: 500,
+            detail: Some(_),
+            ..
+        } => false,
+        Error::Answer { code, .. } => matches!(code, 429 | 500 | 502 | 503 | 504),
+        Error::Garbled(_) => false,
+    }
+}
+
+async fn pause(error: &Error, tries: u32) {
+    let asked = match error {
+        Error::Answer { retry_after, .. } => *retry_after,
+        _ => None,
+    };
+    tokio::time::sleep(asked.unwrap_or(PAUSE * 2_u32.pow(tries - 1))).await;
+}

@@ -1,0 +1,3 @@
+//! Engines that have every stored value written again.
+
+pub(crate) mod api;

@@ -1,0 +1,3 @@
+//! End to end: our programs against a real kube-apiserver and etcd.
+
+mod control_plane;
