@@ -50,12 +50,8 @@ pub(super) fn create(keeper: &Keeper, name: &str) {
 }
 
 /// A folder can be removed when it has no child and the kernel has buried its last process.
-const REMOVE: &str = "
-for _ in $(seq 100); do
-    [ -d \"$1\" ] || break
-    find \"$1\" -depth -type d -exec rmdir {} + 2>/dev/null && break
-    sleep 0.1
-done";
+const REMOVE: &str = "for _ in $(seq 100); do [ -d \"$1\" ] || break; \
+    find \"$1\" -depth -type d -exec rmdir {} + 2>/dev/null && break; sleep 0.1; done";
 
 /// One of version 2, or one for each controller.
 fn hierarchies() -> Vec<PathBuf> {
