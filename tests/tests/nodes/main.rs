@@ -1,10 +1,12 @@
 //! What is about a node: static pods, kubeadm, restarts. All share one node.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)] // a test
 
+mod kubeadm;
 mod left_behind;
 mod node;
 
 use std::io::Write;
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use atrest_tests::nodes::Nodes;
@@ -39,4 +41,17 @@ fn available() -> bool {
         Some(reason) if required => panic!("ATREST_REQUIRE_NODES=1, but: {reason}"),
         Some(_) => false,
     }
+}
+
+/// Runs a command that has to succeed, and returns what it printed.
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    String::from_utf8(output.stdout).unwrap()
 }
