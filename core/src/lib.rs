@@ -6,4 +6,5 @@
 
 pub mod at_rest;
 pub mod encryption_config;
+pub mod keyring;
 pub mod secret;
