@@ -28,7 +28,13 @@ impl Ended {
     /// Asserts the exit status and shows what was said where it is another.
     #[track_caller]
     pub fn expect(self, status: i32) -> Self {
-        assert_eq!(self.status, Some(status), "{}\n{}", self.stdout, self.stderr);
+        assert_eq!(
+            self.status,
+            Some(status),
+            "{}\n{}",
+            self.stdout,
+            self.stderr
+        );
         self
     }
 }
@@ -46,13 +52,19 @@ impl From<Output> for Ended {
 /// A command line of `atrest`, without any kubeconfig of the environment.
 pub fn command<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(binaries::path("atrest"));
-    command.args(arguments).env_remove("KUBECONFIG").env("HOME", "/nonexistent");
+    command
+        .args(arguments)
+        .env_remove("KUBECONFIG")
+        .env("HOME", "/nonexistent");
     command
 }
 
 /// Runs `atrest` to its end.
 pub fn run<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Ended {
-    command(arguments).output().expect("atrest was built").into()
+    command(arguments)
+        .output()
+        .expect("atrest was built")
+        .into()
 }
 
 /// The flags that name an API server of the control plane and its etcd.

@@ -41,7 +41,9 @@ impl Population {
                 metadata: named(&format!("{prefix}-{i}")),
                 ..Namespace::default()
             };
-            namespaces.create(&PostParams::default(), &namespace).await?;
+            namespaces
+                .create(&PostParams::default(), &namespace)
+                .await?;
         }
         let digests = stream::iter(0..self.secrets)
             .map(|i| async move {
@@ -85,7 +87,10 @@ fn named(name: &str) -> ObjectMeta {
 /// Bytes that look random, and are the same for the same seed.
 fn bytes(seed: u64, length: usize) -> Vec<u8> {
     let blocks = (0_u64..).flat_map(|block| {
-        Sha256::new().chain_update(seed.to_be_bytes()).chain_update(block.to_be_bytes()).finalize()
+        Sha256::new()
+            .chain_update(seed.to_be_bytes())
+            .chain_update(block.to_be_bytes())
+            .finalize()
     });
     blocks.take(length).collect()
 }

@@ -14,10 +14,16 @@ pub fn secrets(plane: &ControlPlane) -> BTreeMap<String, Vec<u8>> {
         .args(["get", "/registry/secrets/", "--prefix", "--write-out=json"])
         .output()
         .expect("etcdctl was built");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("etcdctl's JSON");
     let decode = |value: &serde_json::Value| {
-        BASE64_STANDARD.decode(value.as_str().unwrap_or_default()).expect("etcdctl's base64")
+        BASE64_STANDARD
+            .decode(value.as_str().unwrap_or_default())
+            .expect("etcdctl's base64")
     };
     let pairs = answer["kvs"].as_array().cloned().unwrap_or_default();
     pairs
@@ -35,6 +41,9 @@ pub fn assert_prefix(plane: &ControlPlane, count: usize, prefix: &str) {
     assert_eq!(values.len(), count);
     for (key, value) in values {
         let start = String::from_utf8_lossy(&value[..value.len().min(64)]).into_owned();
-        assert!(value.starts_with(prefix.as_bytes()), "{key} starts with {start:?}, not {prefix:?}");
+        assert!(
+            value.starts_with(prefix.as_bytes()),
+            "{key} starts with {start:?}, not {prefix:?}"
+        );
     }
 }

@@ -21,8 +21,10 @@ pub(crate) async fn run(global: &Global, arguments: &Rotate) -> Result<ExitStatu
             let settings = Settings::resolve(flags)?;
             let _lock = Lock::acquire(&state_dir)?;
             if let Some(unfinished) = Journal::newest(&state_dir)?.filter(|run| !run.is_done()) {
-                return Err(Failure::unusable(format!("run {} is not finished", unfinished.run))
-                    .hint("atrest rotate resume goes on with it"));
+                return Err(
+                    Failure::unusable(format!("run {} is not finished", unfinished.run))
+                        .hint("atrest rotate resume goes on with it"),
+                );
             }
             let plan = Plan::make(global, &settings).await?;
             if !global.quiet {
@@ -38,7 +40,10 @@ pub(crate) async fn run(global: &Global, arguments: &Rotate) -> Result<ExitStatu
             let _lock = Lock::acquire(&state_dir)?;
             let journal = newest(&state_dir)?;
             if journal.is_done() {
-                report::say(format!("run {} is finished; there is nothing to resume", journal.run));
+                report::say(format!(
+                    "run {} is finished; there is nothing to resume",
+                    journal.run
+                ));
                 return status(global, &journal).await;
             }
             drive(global, journal).await

@@ -178,14 +178,21 @@ impl<'a> Run<'a> {
                 Some(Target::Kms(kms_provider(name, socket)))
             }
             To::InUse | To::Provider(_) => {
-                let minted = self.journal.records.iter().any(|r| matches!(r, Record::Minted { .. }));
+                let minted = self
+                    .journal
+                    .records
+                    .iter()
+                    .any(|r| matches!(r, Record::Minted { .. }));
                 let paths = escrow::paths(&self.settings, &self.journal.run);
                 match escrow::find(&paths)? {
                     Some((local, key)) if minted => Some(Target::Key(local, key)),
                     None if minted => {
                         return Err(Failure::unusable(format!(
                             "the run's key is not in the escrow any more: {}",
-                            paths.first().map(|path| path.display().to_string()).unwrap_or_default()
+                            paths
+                                .first()
+                                .map(|path| path.display().to_string())
+                                .unwrap_or_default()
                         ))
                         .hint("put the escrow file back; nothing was changed"));
                     }
@@ -231,7 +238,9 @@ impl<'a> Run<'a> {
             rewritten: barrier.passes > 0,
             set_aside: barrier.set_aside,
             passes: barrier.passes,
-            in_flight_over: barrier.at.is_some_and(|at| self.in_flight_left(at).is_zero()),
+            in_flight_over: barrier
+                .at
+                .is_some_and(|at| self.in_flight_left(at).is_zero()),
             census,
             hold_over: self.hold_left().is_zero(),
         };
@@ -292,8 +301,15 @@ impl<'a> Run<'a> {
             fingerprint: key.secret.fingerprint().to_string(),
         })?;
         let paths = escrow::paths(&self.settings, &run);
-        let places: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
-        self.say(&format!("key {} is in the escrow: {}", key.name, places.join(" and ")));
+        let places: Vec<_> = paths
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        self.say(&format!(
+            "key {} is in the escrow: {}",
+            key.name,
+            places.join(" and ")
+        ));
         self.target = Some(Target::Key(local, key));
         Ok(())
     }
@@ -308,9 +324,17 @@ impl<'a> Run<'a> {
             .advance(now, target, stage)
             .map_err(Failure::unusable)?;
         let bytes = render(&advanced, Format::Yaml);
-        let accepted = judge(bytes.expose(), &Release { automatic_reload: true, ..Release::default() });
+        let accepted = judge(
+            bytes.expose(),
+            &Release {
+                automatic_reload: true,
+                ..Release::default()
+            },
+        );
         if accepted.configuration.as_ref() != Some(&advanced) {
-            return Err(Failure::unusable("the edited configuration would not be accepted; nothing was written"));
+            return Err(Failure::unusable(
+                "the edited configuration would not be accepted; nothing was written",
+            ));
         }
         let server = &self.settings.servers[i];
         let (name, file) = (server.name.clone(), server.file.clone());
@@ -334,7 +358,10 @@ impl<'a> Run<'a> {
         let since = match self.waiting {
             Some(since) => since,
             None => {
-                self.say(&format!("{}: waiting until it has loaded its file", server.name));
+                self.say(&format!(
+                    "{}: waiting until it has loaded its file",
+                    server.name
+                ));
                 *self.waiting.insert(Instant::now())
             }
         };
@@ -365,13 +392,16 @@ impl<'a> Run<'a> {
             revision,
             at: jiff::Timestamp::now().as_millisecond(),
         })?;
-        self.say(&format!("every server writes with the new key from revision {revision} on"));
+        self.say(&format!(
+            "every server writes with the new key from revision {revision} on"
+        ));
         Ok(())
     }
 
     async fn rewrite(&mut self, observed: &[Observed]) -> Result<(), Failure> {
         self.census = None;
         self.set_aside.clear();
+        let start = Instant::now();
         let (mut total, mut rewritten) = (0, 0);
         let selection = self.selection(&observed[0].file.configuration)?;
         let api = &self.reached.servers[0];
@@ -389,17 +419,29 @@ impl<'a> Run<'a> {
             self.set_aside.extend(outcome.set_aside);
         }
         let set_aside = self.set_aside.len() as u64;
-        self.say(&format!("{rewritten} of {total} objects rewritten, {set_aside} set aside"));
+        let took = start.elapsed();
+        self.say(&format!(
+            "{rewritten} of {total} objects rewritten in {:.1} s, {set_aside} set aside",
+            took.as_secs_f64()
+        ));
         self.journal.append(Record::Rewrote {
             total,
             rewritten,
             set_aside,
+            milliseconds: took.as_millis().try_into().unwrap_or(u64::MAX),
         })
     }
 
     async fn await_in_flight(&self) {
-        let left = self.barrier().at.map(|at| self.in_flight_left(at)).unwrap_or_default();
-        self.say(&format!("waiting {:.0} s for writes that were in flight", left.as_secs_f64()));
+        let left = self
+            .barrier()
+            .at
+            .map(|at| self.in_flight_left(at))
+            .unwrap_or_default();
+        self.say(&format!(
+            "waiting {:.0} s for writes that were in flight",
+            left.as_secs_f64()
+        ));
         tokio::time::sleep(left).await;
     }
 
@@ -437,15 +479,20 @@ impl<'a> Run<'a> {
 
     fn hold(&self) -> Failure {
         let minutes = self.hold_left().as_secs().div_ceil(60);
-        Failure::stopped(format!("holding: the old key stays readable for {minutes} minutes more"))
-            .hint("everything is under the new key; atrest rotate resume after that drops the old one")
+        Failure::stopped(format!(
+            "holding: the old key stays readable for {minutes} minutes more"
+        ))
+        .hint("everything is under the new key; atrest rotate resume after that drops the old one")
     }
 
     fn stopped(&self, stop: Stop) -> Failure {
         let message = match stop {
             Stop::NoServers => "there is no API server".to_owned(),
             Stop::NotCurrent => {
-                let left = self.census.as_ref().map_or(0, |(census, ..)| not_current(census));
+                let left = self
+                    .census
+                    .as_ref()
+                    .map_or(0, |(census, ..)| not_current(census));
                 let mut message = format!("{left} values are not under the new key");
                 for object in self.set_aside.iter().take(NAMED) {
                     let namespace = object.namespace.as_deref().unwrap_or("-");
@@ -453,7 +500,8 @@ impl<'a> Run<'a> {
                 }
                 if let (true, Some((census, ..))) = (self.set_aside.is_empty(), &self.census) {
                     for value in &census.not_current {
-                        message += &format!("\n  {}", String::from_utf8_lossy(&value.key).escape_debug());
+                        message +=
+                            &format!("\n  {}", String::from_utf8_lossy(&value.key).escape_debug());
                     }
                 }
                 message
@@ -479,7 +527,9 @@ impl<'a> Run<'a> {
         let now = jiff::Timestamp::now().as_millisecond();
         // A clock that was set back makes the wait longer, never shorter than it must be.
         let passed = u64::try_from(now - at).unwrap_or_default();
-        self.settings.request_timeout.saturating_sub(Duration::from_millis(passed))
+        self.settings
+            .request_timeout
+            .saturating_sub(Duration::from_millis(passed))
     }
 
     fn hold_left(&self) -> Duration {
@@ -488,7 +538,9 @@ impl<'a> Run<'a> {
             Some(at) => {
                 let now = jiff::Timestamp::now().as_millisecond();
                 let passed = u64::try_from(now - at).unwrap_or_default();
-                self.settings.hold.saturating_sub(Duration::from_millis(passed))
+                self.settings
+                    .hold
+                    .saturating_sub(Duration::from_millis(passed))
             }
         }
     }
@@ -550,7 +602,10 @@ pub(crate) fn provider_in_use(
         Some(atrest_core::at_rest::GroupResource::parse(name))
     })?;
     let chain = configuration.chain(&resource);
-    chain.first().map(|provider: &&Provider| provider.name()).and_then(Local::parse)
+    chain
+        .first()
+        .map(|provider: &&Provider| provider.name())
+        .and_then(Local::parse)
 }
 
 pub(crate) fn no_provider_in_use() -> Failure {

@@ -61,7 +61,9 @@ pub(crate) fn find_or_mint(
     let deposit = Deposit {
         schema: SCHEMA.into(),
         run: run.into(),
-        created: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        created: jiff::Timestamp::now()
+            .strftime("%Y-%m-%dT%H:%M:%SZ")
+            .to_string(),
         etcd_id: etcd_id.into(),
         provider: provider.name().into(),
         name: key.name.clone(),
@@ -129,6 +131,9 @@ fn read(path: &Path) -> Result<Option<(Local, Key)>, Failure> {
 }
 
 fn unreadable(path: &Path) -> Failure {
-    Failure::unusable(format!("{} is no escrow of atrest, or damaged", path.display()))
-        .hint("if a copy is whole, put it in this place and run again")
+    Failure::unusable(format!(
+        "{} is no escrow of atrest, or damaged",
+        path.display()
+    ))
+    .hint("if a copy is whole, put it in this place and run again")
 }

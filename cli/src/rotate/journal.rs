@@ -22,19 +22,40 @@ const SUFFIX: &str = ".journal";
 #[serde(rename_all = "snake_case", tag = "record")]
 pub(crate) enum Record {
     /// The run and everything that it depends on.
-    Begin { settings: Box<Settings>, etcd_id: String },
+    Begin {
+        settings: Box<Settings>,
+        etcd_id: String,
+    },
     /// The run came to this state.
     State { state: String },
     /// The key is in the escrow.
-    Minted { provider: String, name: String, fingerprint: String },
+    Minted {
+        provider: String,
+        name: String,
+        fingerprint: String,
+    },
     /// A server's file is about to get this content.
-    Write { server: String, stage: String, sha256: String },
+    Write {
+        server: String,
+        stage: String,
+        sha256: String,
+    },
     /// Every server wrote with the target from this revision on.
     Barrier { revision: i64, at: i64 },
     /// Everything was asked to be written again.
-    Rewrote { total: u64, rewritten: u64, set_aside: u64 },
+    Rewrote {
+        total: u64,
+        rewritten: u64,
+        set_aside: u64,
+        milliseconds: u64,
+    },
     /// A census.
-    Verified { revision: i64, total: u64, not_current: u64, unread: u64 },
+    Verified {
+        revision: i64,
+        total: u64,
+        not_current: u64,
+        unread: u64,
+    },
     /// Proven at this revision.
     Done { revision: i64 },
 }
@@ -68,14 +89,15 @@ impl Lock {
             .write(true)
             .mode(0o600)
             .open(&path)
-            .map_err(|error| Failure::unusable(format!("cannot open {}: {error}", path.display())))?;
+            .map_err(|error| {
+                Failure::unusable(format!("cannot open {}: {error}", path.display()))
+            })?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
-            Err(_) => Err(Failure::unusable(format!(
-                "another run holds {}",
-                path.display()
-            ))
-            .hint("wait for it to end; atrest rotate status shows how far it is")),
+            Err(_) => Err(
+                Failure::unusable(format!("another run holds {}", path.display()))
+                    .hint("wait for it to end; atrest rotate status shows how far it is"),
+            ),
         }
     }
 }
@@ -96,7 +118,9 @@ pub(crate) fn begin(
 impl Journal {
     /// Starts the journal of a new run.
     fn begin(state_dir: &Path, begin: Record) -> Result<Self, Failure> {
-        let run = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+        let run = jiff::Timestamp::now()
+            .strftime("%Y%m%dT%H%M%SZ")
+            .to_string();
         let path = state_dir.join(format!("{run}{SUFFIX}"));
         let file = OpenOptions::new()
             .create_new(true)
@@ -194,8 +218,11 @@ impl Journal {
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::stopped(format!("cannot use the journal {}: {error}", path.display()))
-        .hint("make room or choose another --state-dir, then atrest rotate resume")
+    Failure::stopped(format!(
+        "cannot use the journal {}: {error}",
+        path.display()
+    ))
+    .hint("make room or choose another --state-dir, then atrest rotate resume")
 }
 
 fn link(last: &str, json: &str) -> String {
@@ -253,7 +280,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = journal(folder.path());
         let whole = atrest_files::read(&path).unwrap();
-        let second_end = whole.expose().iter().enumerate().filter(|(_, b)| **b == b'\n').nth(1).unwrap().0 + 1;
+        let second_end = whole
+            .expose()
+            .iter()
+            .enumerate()
+            .filter(|(_, b)| **b == b'\n')
+            .nth(1)
+            .unwrap()
+            .0
+            + 1;
         for length in second_end..whole.len() {
             std::fs::remove_file(&path).unwrap();
             atrest_files::create(&path, &whole.expose()[..length]).unwrap();
@@ -261,7 +296,14 @@ mod tests {
             assert_eq!(torn.records.len(), 2, "at {length}");
             torn.append(state("promote")).unwrap();
             drop(torn);
-            assert_eq!(Journal::newest(folder.path()).unwrap().unwrap().records.len(), 3);
+            assert_eq!(
+                Journal::newest(folder.path())
+                    .unwrap()
+                    .unwrap()
+                    .records
+                    .len(),
+                3
+            );
         }
     }
 
@@ -269,7 +311,8 @@ mod tests {
     fn a_changed_line_is_damage() {
         let folder = tempfile::tempdir().unwrap();
         let path = journal(folder.path());
-        let whole = String::from_utf8(atrest_files::read(&path).unwrap().expose().to_vec()).unwrap();
+        let whole =
+            String::from_utf8(atrest_files::read(&path).unwrap().expose().to_vec()).unwrap();
         std::fs::remove_file(&path).unwrap();
         atrest_files::create(&path, whole.replace("mint", "done").as_bytes()).unwrap();
         assert!(Journal::newest(folder.path()).is_err());

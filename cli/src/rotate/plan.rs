@@ -96,9 +96,13 @@ impl Plan {
         let Some((file, selection, target)) = first else {
             return Err(Failure::unusable("there is no API server"));
         };
-        if servers.iter().any(|server| server.file_sha256 != servers[0].file_sha256) {
-            return Err(Failure::unusable("the servers' files differ")
-                .hint("atrest rotate starts where every server has the same file; make them equal first"));
+        if servers
+            .iter()
+            .any(|server| server.file_sha256 != servers[0].file_sha256)
+        {
+            return Err(Failure::unusable("the servers' files differ").hint(
+                "atrest rotate starts where every server has the same file; make them equal first",
+            ));
         }
         check_leases(&reached.servers[0], servers.len()).await?;
         if let To::Kms { socket, .. } = &settings.to {
@@ -144,7 +148,10 @@ impl Plan {
                 applied,
                 applied_names,
             } = resource;
-            let _ = writeln!(out, "\n{resource}: {total} objects, {plaintext} of them in plaintext");
+            let _ = writeln!(
+                out,
+                "\n{resource}: {total} objects, {plaintext} of them in plaintext"
+            );
             if *applied > 0 {
                 let _ = writeln!(
                     out,
@@ -221,7 +228,11 @@ fn chains(
     selection: &Selection,
     target: &Target,
 ) -> Result<Vec<Chain>, Failure> {
-    let at = |stage| selection.advance(configuration, target, stage).map_err(Failure::unusable);
+    let at = |stage| {
+        selection
+            .advance(configuration, target, stage)
+            .map_err(Failure::unusable)
+    };
     let stages = [at(Stage::Reads)?, at(Stage::Writes)?, at(Stage::Only)?];
     let mut chains = Vec::new();
     for (i, entry) in configuration.resources.iter().enumerate() {
@@ -240,7 +251,9 @@ fn chains(
         });
     }
     if chains.is_empty() {
-        return Err(Failure::unusable("there is nothing to rotate: the configuration is there already"));
+        return Err(Failure::unusable(
+            "there is nothing to rotate: the configuration is there already",
+        ));
     }
     Ok(chains)
 }
@@ -282,10 +295,12 @@ async fn check_leases(api: &ApiServer, listed: usize) -> Result<(), Failure> {
     let alive = leases
         .items
         .iter()
-        .filter(|lease| match (lease.spec.renew_time, lease.spec.lease_duration_seconds) {
-            (Some(renewed), Some(seconds)) => now.as_second() - renewed.as_second() <= seconds,
-            _ => false,
-        })
+        .filter(
+            |lease| match (lease.spec.renew_time, lease.spec.lease_duration_seconds) {
+                (Some(renewed), Some(seconds)) => now.as_second() - renewed.as_second() <= seconds,
+                _ => false,
+            },
+        )
         .count();
     if alive > listed {
         return Err(Failure::unusable(format!(
@@ -303,10 +318,18 @@ fn refuse_unreadable(census: &Census) -> Result<(), Failure> {
     if count == 0 {
         return Ok(());
     }
-    let mut message = format!("{count} stored values cannot be read with the configuration as it is:");
-    let named = census.not_current.iter().filter(|value| unreadable(value.state));
+    let mut message =
+        format!("{count} stored values cannot be read with the configuration as it is:");
+    let named = census
+        .not_current
+        .iter()
+        .filter(|value| unreadable(value.state));
     for value in named.take(20) {
-        let _ = write!(message, "\n  {}", String::from_utf8_lossy(&value.key).escape_debug());
+        let _ = write!(
+            message,
+            "\n  {}",
+            String::from_utf8_lossy(&value.key).escape_debug()
+        );
     }
     Err(Failure::unread(message)
         .hint("add the key that wrote them to the configuration, or delete them; then plan again"))
@@ -323,7 +346,10 @@ async fn resources(api: &ApiServer, census: &Census) -> Result<Vec<Resource>, Fa
             applied: 0,
             applied_names: Vec::new(),
         };
-        if let Some(found) = cluster::find(api, &counted.resource).await.map_err(failed)? {
+        if let Some(found) = cluster::find(api, &counted.resource)
+            .await
+            .map_err(failed)?
+        {
             let mut token = None;
             loop {
                 let page = api.list(&found, token.as_deref()).await.map_err(failed)?;

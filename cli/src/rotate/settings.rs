@@ -88,7 +88,10 @@ impl Settings {
     }
 
     pub(crate) fn resources(&self) -> Vec<GroupResource> {
-        self.resources.iter().map(|name| GroupResource::parse(name)).collect()
+        self.resources
+            .iter()
+            .map(|name| GroupResource::parse(name))
+            .collect()
     }
 }
 
@@ -261,7 +264,9 @@ impl File {
                 .hint("docs/guide/rotate.md shows one with every field")
         })?;
         if file.api_version != "atrest/v1" || file.kind != "Rotation" {
-            return Err(Failure::unusable(format!("{shown}: not apiVersion atrest/v1, kind Rotation")));
+            return Err(Failure::unusable(format!(
+                "{shown}: not apiVersion atrest/v1, kind Rotation"
+            )));
         }
         Ok(file)
     }
@@ -273,7 +278,10 @@ impl File {
             .clone()
             .or(self.state_dir)
             .unwrap_or_else(|| STATE_DIR.into());
-        let plugin = self.servers.iter().find_map(|server| server.plugin.as_ref());
+        let plugin = self
+            .servers
+            .iter()
+            .find_map(|server| server.plugin.as_ref());
         let kms = flags
             .kms_socket
             .as_ref()
@@ -301,7 +309,10 @@ impl File {
             cacert: or(&flags.etcd.cacert, self.etcd.ca_file),
             cert: or(&flags.etcd.cert, self.etcd.cert_file),
             key: or(&flags.etcd.key, self.etcd.key_file),
-            prefix: self.etcd.prefix.unwrap_or_else(|| flags.etcd.prefix.clone()),
+            prefix: self
+                .etcd
+                .prefix
+                .unwrap_or_else(|| flags.etcd.prefix.clone()),
         };
         let copies = match flags.escrow_copy.is_empty() {
             true => self.escrow.copies,

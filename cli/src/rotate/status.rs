@@ -28,6 +28,8 @@ struct Objects {
     total: u64,
     done: u64,
     set_aside: u64,
+    /// Of all rewrites.
+    seconds: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -48,12 +50,16 @@ impl Report {
             match record {
                 Record::State { state: name } => state = State::parse(name).unwrap_or(state),
                 Record::Rewrote {
-                    total, set_aside, ..
+                    total,
+                    set_aside,
+                    milliseconds,
+                    ..
                 } => {
                     objects = Objects {
                         total: *total,
                         done: total - set_aside,
                         set_aside: *set_aside,
+                        seconds: objects.seconds + *milliseconds as f64 / 1000.0,
                     };
                 }
                 Record::Done { .. } => state = State::Done,
@@ -106,8 +112,12 @@ impl Report {
             total,
             done,
             set_aside,
+            ..
         } = self.objects;
-        let _ = writeln!(out, "objects: {done} of {total} done, {set_aside} set aside");
+        let _ = writeln!(
+            out,
+            "objects: {done} of {total} done, {set_aside} set aside"
+        );
         for server in &self.servers {
             let _ = writeln!(out, "{}: {}", server.name, server.status);
         }

@@ -8,7 +8,9 @@
 //! ```
 
 use crate::at_rest::GroupResource;
-use crate::encryption_config::{EncryptionConfiguration, Key, Kms, KmsVersion, Provider, ResourceEntry};
+use crate::encryption_config::{
+    EncryptionConfiguration, Key, Kms, KmsVersion, Provider, ResourceEntry,
+};
 
 /// A provider that keeps its keys in the configuration.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -69,13 +71,16 @@ impl Target {
 
     /// The provider that holds, or would hold, the target.
     fn position(&self, entry: &ResourceEntry) -> Option<usize> {
-        entry.providers.iter().position(|provider| match (self, provider) {
-            (Self::Key(local, _), provider) => provider.name() == local.name(),
-            (Self::Kms(kms), Provider::Kms(there)) => {
-                there.name == kms.name && there.api_version == KmsVersion::V2
-            }
-            (Self::Kms(_), _) => false,
-        })
+        entry
+            .providers
+            .iter()
+            .position(|provider| match (self, provider) {
+                (Self::Key(local, _), provider) => provider.name() == local.name(),
+                (Self::Kms(kms), Provider::Kms(there)) => {
+                    there.name == kms.name && there.api_version == KmsVersion::V2
+                }
+                (Self::Kms(_), _) => false,
+            })
     }
 }
 
@@ -125,10 +130,17 @@ impl Selection {
         resources: &[GroupResource],
     ) -> Result<Self, Error> {
         let covered = |entry: &ResourceEntry| -> Vec<GroupResource> {
-            entry.resources.iter().map(|name| GroupResource::parse(name)).collect()
+            entry
+                .resources
+                .iter()
+                .map(|name| GroupResource::parse(name))
+                .collect()
         };
         for resource in resources {
-            let found = configuration.resources.iter().any(|e| covered(e).contains(resource));
+            let found = configuration
+                .resources
+                .iter()
+                .any(|e| covered(e).contains(resource));
             if !found {
                 return Err(Error::NotCovered(resource.clone()));
             }
@@ -158,7 +170,11 @@ impl Selection {
     }
 
     /// The chain's stage: the earliest one among the entries.
-    pub fn stage(&self, configuration: &EncryptionConfiguration, target: &Target) -> Result<Stage, Error> {
+    pub fn stage(
+        &self,
+        configuration: &EncryptionConfiguration,
+        target: &Target,
+    ) -> Result<Stage, Error> {
         let mut least = Stage::Only;
         for i in &self.entries {
             let Some(entry) = configuration.resources.get(*i) else {
@@ -178,7 +194,9 @@ impl Selection {
     ) -> Result<EncryptionConfiguration, Error> {
         let mut next = configuration.clone();
         for i in &self.entries {
-            let Some(entry) = next.resources.get_mut(*i) else { continue };
+            let Some(entry) = next.resources.get_mut(*i) else {
+                continue;
+            };
             if to >= Stage::Reads && stage(entry, target)? < Stage::Reads {
                 add_read(entry, target);
             }
@@ -199,7 +217,10 @@ fn stage(entry: &ResourceEntry, target: &Target) -> Result<Stage, Error> {
     };
     let provider = &entry.providers[position];
     if let Target::Key(_, key) = target {
-        let place = provider.keys().iter().position(|there| there.name == key.name);
+        let place = provider
+            .keys()
+            .iter()
+            .position(|there| there.name == key.name);
         match place {
             None => return Ok(Stage::Absent),
             Some(place) if provider.keys()[place].secret != key.secret => {
@@ -217,7 +238,9 @@ fn stage(entry: &ResourceEntry, target: &Target) -> Result<Stage, Error> {
 
 /// Behind what writes now: in its own provider where that is there, else as the second one.
 fn add_read(entry: &mut ResourceEntry, target: &Target) {
-    let there = target.position(entry).and_then(|i| entry.providers[i].keys_mut());
+    let there = target
+        .position(entry)
+        .and_then(|i| entry.providers[i].keys_mut());
     match (there, target) {
         (Some(keys), Target::Key(_, key)) => keys.push(key.clone()),
         _ => {
@@ -228,7 +251,9 @@ fn add_read(entry: &mut ResourceEntry, target: &Target) {
 }
 
 fn promote(entry: &mut ResourceEntry, target: &Target) {
-    let Some(position) = target.position(entry) else { return };
+    let Some(position) = target.position(entry) else {
+        return;
+    };
     let mut provider = entry.providers.remove(position);
     if let (Some(keys), Target::Key(_, key)) = (provider.keys_mut(), target) {
         if let Some(place) = keys.iter().position(|there| there.name == key.name) {
@@ -314,7 +339,11 @@ mod tests {
             (
                 vec![Identity],
                 &new,
-                ["identity, secretbox new", "secretbox new, identity", "secretbox new"],
+                [
+                    "identity, secretbox new",
+                    "secretbox new, identity",
+                    "secretbox new",
+                ],
             ),
             (
                 vec![Secretbox(vec![key("old")])],
@@ -377,8 +406,14 @@ mod tests {
             Err(Error::SharedEntry(..))
         ));
         let wildcard = configuration(&[(&["*."], vec![Provider::Identity])]);
-        assert!(matches!(Selection::new(&wildcard, &[]), Err(Error::Wildcard(_))));
-        assert!(matches!(Selection::new(&wildcard, &[secrets]), Err(Error::NotCovered(_))));
+        assert!(matches!(
+            Selection::new(&wildcard, &[]),
+            Err(Error::Wildcard(_))
+        ));
+        assert!(matches!(
+            Selection::new(&wildcard, &[secrets]),
+            Err(Error::NotCovered(_))
+        ));
     }
 
     #[test]

@@ -56,7 +56,10 @@ impl State {
 
     /// 0 to 12.
     pub fn number(self) -> usize {
-        Self::ALL.iter().position(|state| *state == self).unwrap_or_default()
+        Self::ALL
+            .iter()
+            .position(|state| *state == self)
+            .unwrap_or_default()
     }
 
     /// As in `atrest/rotation/v1`.
@@ -292,26 +295,131 @@ mod tests {
     fn each_rule_has_its_row() {
         use Stage::{Absent, Only, Reads, Writes};
         let writes = || facts(&[server(Writes, true)]);
-        let census = |not_current, unread| Some(CensusFacts { not_current, unread });
+        let census = |not_current, unread| {
+            Some(CensusFacts {
+                not_current,
+                unread,
+            })
+        };
         for (rule, facts, expected) in [
             (1, facts(&[]), Step::Stop(Stop::NoServers)),
-            (2, Facts { key_missing: true, ..facts(&[server(Absent, true)]) }, Step::Mint),
-            (3, facts(&[server(Reads, true), server(Absent, true)]), Step::AddRead(1)),
-            (3, facts(&[server(Only, true), server(Absent, false)]), Step::AddRead(1)),
-            (4, facts(&[server(Reads, true), server(Reads, false)]), Step::Await(Await::Load(1))),
-            (4, facts(&[server(Writes, false), server(Reads, true)]), Step::Await(Await::Load(0))),
-            (5, facts(&[server(Writes, true), server(Reads, true)]), Step::Promote(1)),
-            (6, Facts { barrier: false, ..writes() }, Step::RecordBarrier),
-            (7, Facts { rewritten: false, ..writes() }, Step::Rewrite),
-            (8, Facts { in_flight_over: false, ..writes() }, Step::Await(Await::InFlight)),
-            (9, Facts { census: None, ..writes() }, Step::Verify),
-            (10, Facts { census: census(1, 0), ..writes() }, Step::Rewrite),
-            (10, Facts { census: census(1, 0), passes: 3, ..writes() }, Step::Stop(Stop::NotCurrent)),
-            (10, Facts { census: census(1, 0), set_aside: 1, ..writes() }, Step::Stop(Stop::NotCurrent)),
-            (10, Facts { census: census(0, 1), ..writes() }, Step::Stop(Stop::Unread)),
-            (11, Facts { hold_over: false, ..writes() }, Step::Await(Await::Hold)),
-            (12, facts(&[server(Only, true), server(Writes, true)]), Step::DropRead(1)),
-            (13, facts(&[server(Only, true), server(Only, true)]), Step::Done),
+            (
+                2,
+                Facts {
+                    key_missing: true,
+                    ..facts(&[server(Absent, true)])
+                },
+                Step::Mint,
+            ),
+            (
+                3,
+                facts(&[server(Reads, true), server(Absent, true)]),
+                Step::AddRead(1),
+            ),
+            (
+                3,
+                facts(&[server(Only, true), server(Absent, false)]),
+                Step::AddRead(1),
+            ),
+            (
+                4,
+                facts(&[server(Reads, true), server(Reads, false)]),
+                Step::Await(Await::Load(1)),
+            ),
+            (
+                4,
+                facts(&[server(Writes, false), server(Reads, true)]),
+                Step::Await(Await::Load(0)),
+            ),
+            (
+                5,
+                facts(&[server(Writes, true), server(Reads, true)]),
+                Step::Promote(1),
+            ),
+            (
+                6,
+                Facts {
+                    barrier: false,
+                    ..writes()
+                },
+                Step::RecordBarrier,
+            ),
+            (
+                7,
+                Facts {
+                    rewritten: false,
+                    ..writes()
+                },
+                Step::Rewrite,
+            ),
+            (
+                8,
+                Facts {
+                    in_flight_over: false,
+                    ..writes()
+                },
+                Step::Await(Await::InFlight),
+            ),
+            (
+                9,
+                Facts {
+                    census: None,
+                    ..writes()
+                },
+                Step::Verify,
+            ),
+            (
+                10,
+                Facts {
+                    census: census(1, 0),
+                    ..writes()
+                },
+                Step::Rewrite,
+            ),
+            (
+                10,
+                Facts {
+                    census: census(1, 0),
+                    passes: 3,
+                    ..writes()
+                },
+                Step::Stop(Stop::NotCurrent),
+            ),
+            (
+                10,
+                Facts {
+                    census: census(1, 0),
+                    set_aside: 1,
+                    ..writes()
+                },
+                Step::Stop(Stop::NotCurrent),
+            ),
+            (
+                10,
+                Facts {
+                    census: census(0, 1),
+                    ..writes()
+                },
+                Step::Stop(Stop::Unread),
+            ),
+            (
+                11,
+                Facts {
+                    hold_over: false,
+                    ..writes()
+                },
+                Step::Await(Await::Hold),
+            ),
+            (
+                12,
+                facts(&[server(Only, true), server(Writes, true)]),
+                Step::DropRead(1),
+            ),
+            (
+                13,
+                facts(&[server(Only, true), server(Only, true)]),
+                Step::Done,
+            ),
         ] {
             assert_eq!(next(&facts), expected, "rule {rule}: {facts:?}");
         }

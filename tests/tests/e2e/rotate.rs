@@ -49,15 +49,28 @@ impl Plugin {
             .arg(&self.keyring)
             .output()
             .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 
     /// `atrest-kms serve`, until its socket takes connections.
     pub(crate) fn serve(&mut self, plane: &ControlPlane) {
         let log = fs::File::create(plane.directory().join("atrest-kms.log")).unwrap();
         let mut command = Command::new(binaries::path("atrest-kms"));
-        command.arg("serve").arg("--keyring").arg(&self.keyring).arg("--socket").arg(&self.socket);
-        self.process = Some(plane.spawn(command.stdin(Stdio::null()).stderr(log)).unwrap());
+        command
+            .arg("serve")
+            .arg("--keyring")
+            .arg(&self.keyring)
+            .arg("--socket")
+            .arg(&self.socket);
+        self.process = Some(
+            plane
+                .spawn(command.stdin(Stdio::null()).stderr(log))
+                .unwrap(),
+        );
         let deadline = Instant::now() + Duration::from_secs(20);
         while std::os::unix::net::UnixStream::connect(&self.socket).is_err() {
             assert!(Instant::now() < deadline, "the plugin does not listen");
@@ -81,8 +94,12 @@ impl Drop for Plugin {
 
 fn key_names(file: &Path) -> Vec<String> {
     let text = fs::read_to_string(file).unwrap();
-    let names = text.lines().filter_map(|line| line.trim().trim_start_matches("- ").strip_prefix("name:"));
-    names.map(|name| name.trim().trim_matches('"').to_owned()).collect()
+    let names = text
+        .lines()
+        .filter_map(|line| line.trim().trim_start_matches("- ").strip_prefix("name:"));
+    names
+        .map(|name| name.trim().trim_matches('"').to_owned())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,19 +112,31 @@ async fn from_plaintext_to_a_key_to_another_to_kms_with_every_byte_intact() {
     let file = &plane.servers[0].encryption_config;
 
     let planned = rotate(&plane, "plan", &["--to", "secretbox"]).expect(0);
-    assert!(planned.stdout.contains("secretbox <new key>, identity"), "{}", planned.stdout);
+    assert!(
+        planned.stdout.contains("secretbox <new key>, identity"),
+        "{}",
+        planned.stdout
+    );
     stored_values::assert_prefix(&plane, stored.len(), "k8s\0");
 
     rotate(&plane, "run", &["--to", "secretbox"]).expect(0);
     let first = key_names(file);
     assert_eq!(first.len(), 1);
-    stored_values::assert_prefix(&plane, stored.len(), &format!("k8s:enc:secretbox:v1:{}:", first[0]));
+    stored_values::assert_prefix(
+        &plane,
+        stored.len(),
+        &format!("k8s:enc:secretbox:v1:{}:", first[0]),
+    );
 
     rotate(&plane, "run", &[]).expect(0);
     let second = key_names(file);
     assert_eq!(second.len(), 1);
     assert_ne!(first, second);
-    stored_values::assert_prefix(&plane, stored.len(), &format!("k8s:enc:secretbox:v1:{}:", second[0]));
+    stored_values::assert_prefix(
+        &plane,
+        stored.len(),
+        &format!("k8s:enc:secretbox:v1:{}:", second[0]),
+    );
 
     let plugin = Plugin::start(&plane);
     let socket = format!("plugin={}", plugin.socket.display());
