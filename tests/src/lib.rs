@@ -8,6 +8,7 @@ pub mod atrest;
 pub mod binaries;
 pub mod keeper;
 pub mod nodes;
+pub mod packages;
 pub mod processes;
 pub mod programs;
 pub mod secrets;

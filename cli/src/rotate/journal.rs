@@ -112,32 +112,19 @@ pub(crate) fn begin(
         settings: Box::new(settings),
         etcd_id,
     };
-    Journal::begin(state_dir, begin)
+    Journal::begin(state_dir, &begin)
 }
 
 impl Journal {
-    /// Starts the journal of a new run.
-    fn begin(state_dir: &Path, begin: Record) -> Result<Self, Failure> {
-        let run = jiff::Timestamp::now()
-            .strftime("%Y%m%dT%H%M%SZ")
-            .to_string();
+    /// Starts the journal of a new run: the file appears with its first line in it.
+    fn begin(state_dir: &Path, begin: &Record) -> Result<Self, Failure> {
+        let run = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ").to_string();
         let path = state_dir.join(format!("{run}{SUFFIX}"));
-        let file = OpenOptions::new()
-            .create_new(true)
-            .append(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|error| failed(&path, &error))?;
-        atrest_files::sync_parent(&path).map_err(Failure::unusable)?;
-        let mut journal = Self {
-            run,
-            records: Vec::new(),
-            file,
-            path,
-            last: String::new(),
-        };
-        journal.append(begin)?;
-        Ok(journal)
+        let (_, line) = line("", begin)?;
+        atrest_files::create(&path, line.as_bytes()).map_err(|error| {
+            Failure::unusable(error).hint("nothing was changed; make room, or choose another --state-dir")
+        })?;
+        Self::open(state_dir, run)
     }
 
     /// The newest run's journal, if there is any.
@@ -186,11 +173,9 @@ impl Journal {
 
     /// Puts a record on disk.
     pub(crate) fn append(&mut self, record: Record) -> Result<(), Failure> {
-        let json = serde_json::to_string(&record)
-            .map_err(|error| Failure::unusable(format!("cannot write the journal: {error}")))?;
-        let hash = link(&self.last, &json);
+        let (hash, line) = line(&self.last, &record)?;
         self.file
-            .write_all(format!("{hash} {json}\n").as_bytes())
+            .write_all(line.as_bytes())
             .and_then(|()| self.file.sync_data())
             .map_err(|error| failed(&self.path, &error))?;
         self.last = hash;
@@ -223,6 +208,15 @@ fn failed(path: &Path, error: &std::io::Error) -> Failure {
         path.display()
     ))
     .hint("make room or choose another --state-dir, then atrest rotate resume")
+}
+
+/// A record's line and its hash.
+fn line(last: &str, record: &Record) -> Result<(String, String), Failure> {
+    let json = serde_json::to_string(record)
+        .map_err(|error| Failure::unusable(format!("cannot write the journal: {error}")))?;
+    let hash = link(last, &json);
+    let line = format!("{hash} {json}\n");
+    Ok((hash, line))
 }
 
 fn link(last: &str, json: &str) -> String {
@@ -260,7 +254,7 @@ mod tests {
     }
 
     fn journal(folder: &Path) -> PathBuf {
-        let mut journal = Journal::begin(folder, state("plan")).unwrap();
+        let mut journal = Journal::begin(folder, &state("plan")).unwrap();
         journal.append(state("mint")).unwrap();
         journal.append(state("add_read")).unwrap();
         journal.path

@@ -1,4 +1,5 @@
 //! End to end: our programs against a real kube-apiserver and etcd.
 
 mod control_plane;
+mod killed;
 mod rotate;

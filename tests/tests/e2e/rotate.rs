@@ -10,14 +10,14 @@ use atrest_tests::processes::{ControlPlane, Options};
 use atrest_tests::secrets::{self, Population};
 use atrest_tests::{binaries, stored_values};
 
-const FEW: Population = Population {
+pub(crate) const FEW: Population = Population {
     secrets: 60,
     namespaces: 3,
     smallest: 64,
     largest: 16 << 10,
 };
 
-fn rotate(plane: &ControlPlane, action: &str, more: &[&str]) -> Ended {
+pub(crate) fn rotate(plane: &ControlPlane, action: &str, more: &[&str]) -> Ended {
     atrest::rotate(plane, action, more).output().unwrap().into()
 }
 
@@ -92,7 +92,7 @@ impl Drop for Plugin {
     }
 }
 
-fn key_names(file: &Path) -> Vec<String> {
+pub(crate) fn key_names(file: &Path) -> Vec<String> {
     let text = fs::read_to_string(file).unwrap();
     let names = text
         .lines()
