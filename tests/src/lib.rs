@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stderr)] // a harness talks on stderr
 
+pub mod binaries;
 pub mod keeper;
 pub mod processes;
 pub mod programs;
