@@ -151,6 +151,25 @@ pub(super) fn fault(
     }
 }
 
+/// Findings in order. There are never more than a thousand: a file of a million faults is not to
+/// become a million sentences.
+#[derive(Debug, Default)]
+pub(super) struct Report(Vec<Finding>);
+
+impl Report {
+    const MOST: usize = 1000;
+
+    pub(super) fn push(&mut self, finding: Finding) {
+        if self.0.len() < Self::MOST {
+            self.0.push(finding);
+        }
+    }
+
+    pub(super) fn into_findings(self) -> Vec<Finding> {
+        self.0
+    }
+}
+
 /// A name, version or resource in quotes: one line, no control characters, not endless. Never for
 /// what may be a secret.
 pub(super) fn quote(text: &str) -> String {

@@ -1,13 +1,20 @@
 //! The `EncryptionConfiguration` file of kube-apiserver: reading it with the server's eyes, writing
 //! one that it loads.
 
+mod decode;
+mod dialect;
+mod fields;
 mod finding;
+mod ids;
+mod json;
 mod judge;
 mod mint;
 mod model;
 mod render;
 mod resolve;
+mod rules;
 mod tree;
+mod yaml;
 
 pub use self::finding::{Finding, Kind, Origin, Severity};
 pub use self::judge::{Judgement, Server, Stage, Verdict, judge};

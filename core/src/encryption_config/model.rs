@@ -87,8 +87,13 @@ pub struct Kms {
     pub endpoint: String,
     /// Of each call; 3 s unless the file says otherwise.
     pub timeout: Duration,
-    /// DEKs kept in memory, v1 only; negative for none.
+    /// DEKs kept in memory, v1 only; negative for none, absent for the server's 1000.
     pub cachesize: Option<i32>,
+}
+
+impl Kms {
+    /// What the server takes where the file gives no timeout.
+    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
 }
 
 /// The version of the KMS plugin API.

@@ -19,9 +19,6 @@ pub enum Format {
     Json,
 }
 
-/// What the server takes where the file gives no timeout.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
-
 /// Writes the configuration. Whatever is the server's default is left out, except the version of
 /// a KMS plugin's API, whose default is the one that is deprecated.
 pub fn render(configuration: &EncryptionConfiguration, format: Format) -> SecretBytes {
@@ -211,7 +208,7 @@ fn kms_fields(kms: &Kms) -> impl Iterator<Item = (&'static str, Value)> {
         KmsVersion::V1 => kms.cachesize,
         KmsVersion::V2 => None,
     };
-    let timeout = (kms.timeout != DEFAULT_TIMEOUT).then(|| go_duration(kms.timeout));
+    let timeout = (kms.timeout != Kms::DEFAULT_TIMEOUT).then(|| go_duration(kms.timeout));
     [
         Some(("apiVersion", Value::Text(kms.api_version.to_string()))),
         Some(("name", Value::Text(kms.name.clone()))),

@@ -1,0 +1,503 @@
+//! Reads the first document of a YAML stream the way `go.yaml.in/yaml/v2` does: libyaml's events,
+//! YAML 1.1's meaning, aliases and merge keys with their limits.
+
+use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
+use std::sync::Once;
+
+use libyaml_safer::{ErrorKind, EventData, Mark, Parser};
+
+use super::dialect;
+use super::fields::shown_in_path;
+use super::finding::{Finding, Place, fault, number};
+use super::ids;
+use super::resolve::{TAG_PREFIX, resolve};
+use super::tree::{Full, MAX_BYTES, MAX_DEPTH, NodeId, Pair, Scalar, Text, Tree, Value};
+
+/// Reads the document. Keys that are there twice are findings of their own: only a strict server
+/// minds them.
+pub(super) fn read(source: &[u8]) -> Result<(Tree, Vec<Finding>), Finding> {
+    let tree = without_panics(|| Loader::default().load(source)).unwrap_or_else(|| {
+        Err(malformed(
+            Place::START,
+            "it is not YAML: a tag or an escape is cut off",
+        ))
+    })?;
+    let duplicates = Walk::new(&tree).run()?;
+    Ok((tree, duplicates))
+}
+
+fn malformed(place: Place, message: impl Into<String>) -> Finding {
+    fault(
+        ids::YAML,
+        "",
+        place,
+        message,
+        "mend the YAML here; what is reported first often begins on the line before",
+    )
+}
+
+fn unusable(place: Place, message: impl Into<String>, fix: &str) -> Finding {
+    fault(ids::YAML_VALUE, "", place, message, fix)
+}
+
+fn place(mark: Mark) -> Place {
+    let number = |value: u64| number(usize::try_from(value).unwrap_or(usize::MAX));
+    Place {
+        line: number(mark.line),
+        column: number(mark.column),
+    }
+}
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// libyaml-safer gives up on a few faulty inputs (`[!!str,` for one) with a panic, which is a
+/// verdict like any other here. Panics elsewhere are reported as ever.
+fn without_panics<T>(read: impl FnOnce() -> T) -> Option<T> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !QUIET.get() {
+                previous(panic);
+            }
+        }));
+    });
+    QUIET.set(true);
+    let result = std::panic::catch_unwind(AssertUnwindSafe(read));
+    QUIET.set(false);
+    result.ok()
+}
+
+/// Builds the tree out of events.
+#[derive(Default)]
+struct Loader {
+    tree: Tree,
+    anchors: HashMap<String, NodeId>,
+    open: Vec<Open>,
+}
+
+/// A collection whose end has not come yet.
+enum Open {
+    List(NodeId, Vec<NodeId>),
+    Map(NodeId, Vec<Pair>, Option<(NodeId, bool)>),
+}
+
+impl Loader {
+    fn load(mut self, source: &[u8]) -> Result<Tree, Finding> {
+        let mut parser = Parser::new();
+        parser.set_input(source);
+        loop {
+            let event = parser.parse().map_err(|error| fault_of(source, &error))?;
+            let place = place(event.start_mark);
+            match event.data {
+                EventData::Scalar {
+                    anchor,
+                    tag,
+                    value,
+                    plain_implicit,
+                    ..
+                } => {
+                    let is_merge = value == "<<"
+                        && (plain_implicit
+                            || tag.as_deref().and_then(|tag| tag.strip_prefix(TAG_PREFIX))
+                                == Some("merge"));
+                    let value = scalar(tag.as_deref(), plain_implicit, value, place)?;
+                    self.add(place, anchor, value, is_merge)?;
+                }
+                EventData::SequenceStart { anchor, .. } => {
+                    let id = self.add(place, anchor, Value::List(Vec::new()), false)?;
+                    self.push(place, Open::List(id, Vec::new()))?;
+                }
+                EventData::MappingStart { anchor, .. } => {
+                    let id = self.add(place, anchor, Value::Map(Vec::new()), false)?;
+                    self.push(place, Open::Map(id, Vec::new(), None))?;
+                }
+                EventData::SequenceEnd | EventData::MappingEnd => match self.open.pop() {
+                    Some(Open::List(id, items)) => self.tree.fill(id, Value::List(items)),
+                    Some(Open::Map(id, pairs, _)) => self.tree.fill(id, Value::Map(pairs)),
+                    None => {}
+                },
+                EventData::Alias { anchor } => {
+                    let target = *self.anchors.get(&anchor).ok_or_else(|| {
+                        unusable(
+                            place,
+                            "this alias refers to an anchor that is not there",
+                            "give the node that is meant the anchor, before this line",
+                        )
+                    })?;
+                    self.add(place, None, Value::Alias(target), false)?;
+                }
+                // What comes after the first document is not even looked at.
+                EventData::DocumentEnd { .. } | EventData::StreamEnd => return Ok(self.tree),
+                EventData::StreamStart { .. } | EventData::DocumentStart { .. } => {}
+            }
+        }
+    }
+
+    fn add(
+        &mut self,
+        place: Place,
+        anchor: Option<String>,
+        value: Value,
+        is_merge: bool,
+    ) -> Result<NodeId, Finding> {
+        let id = self
+            .tree
+            .push(place, value)
+            .map_err(|Full| too_large(place))?;
+        if let Some(anchor) = anchor {
+            self.anchors.insert(anchor, id);
+        }
+        match self.open.last_mut() {
+            None => self.tree.root = Some(id),
+            Some(Open::List(_, items)) => items.push(id),
+            Some(Open::Map(_, pairs, key)) => match key.take() {
+                None => *key = Some((id, is_merge)),
+                Some((key, is_merge)) => pairs.push(Pair {
+                    key,
+                    value: id,
+                    is_merge,
+                }),
+            },
+        }
+        Ok(id)
+    }
+
+    fn push(&mut self, place: Place, open: Open) -> Result<(), Finding> {
+        if self.open.len() == MAX_DEPTH {
+            return Err(too_deep(place));
+        }
+        self.open.push(open);
+        Ok(())
+    }
+}
+
+pub(super) fn too_large(place: Place) -> Finding {
+    fault(
+        ids::TOO_LARGE,
+        "",
+        place,
+        "the file has more values than atrest reads",
+        "an EncryptionConfiguration has a few hundred: check that this is one",
+    )
+}
+
+pub(super) fn too_deep(place: Place) -> Finding {
+    fault(
+        ids::TOO_LARGE,
+        "",
+        place,
+        format!("values are nested more than {MAX_DEPTH} levels deep"),
+        "no field of an EncryptionConfiguration is deeper than eight: check that this is one",
+    )
+}
+
+fn scalar(
+    tag: Option<&str>,
+    plain_implicit: bool,
+    text: String,
+    place: Place,
+) -> Result<Value, Finding> {
+    let text = Text::new(text);
+    if tag.is_none() && !plain_implicit {
+        return Ok(Value::Scalar(Scalar::Text, text));
+    }
+    if tag.and_then(|tag| tag.strip_prefix(TAG_PREFIX)) == Some("binary") {
+        let bytes = dialect::base64(text.expose()).ok_or_else(|| {
+            unusable(
+                place,
+                "this !!binary value is not base64",
+                "take the tag away",
+            )
+        })?;
+        let text = String::from_utf8_lossy(bytes.expose()).into_owned();
+        return Ok(Value::Scalar(Scalar::Text, Text::new(text)));
+    }
+    let scalar = resolve(tag, text.expose()).map_err(|_| {
+        unusable(
+            place,
+            "this value is not of the type that its tag names",
+            "take the tag away",
+        )
+    })?;
+    match scalar {
+        Scalar::Float(number) if !number.is_finite() => Err(unusable(
+            place,
+            "infinity and not-a-number cannot be read",
+            "put the value in quotes if it is meant as text",
+        )),
+        scalar => Ok(Value::Scalar(scalar, text)),
+    }
+}
+
+fn fault_of(source: &[u8], error: &libyaml_safer::Error) -> Finding {
+    if error.kind() == ErrorKind::Reader {
+        return malformed(
+            Place::of(source, unreadable(source)),
+            "it is not YAML: here is a byte that is no UTF-8, or a control character",
+        );
+    }
+    // libyaml's problems are fixed sentences: nothing of the file is in them.
+    let place = error.problem_mark().map_or(Place::START, place);
+    malformed(place, format!("it is not YAML: {}", error.problem()))
+}
+
+/// The offset of what the reader stumbled over.
+fn unreadable(source: &[u8]) -> usize {
+    let (text, end) = match std::str::from_utf8(source) {
+        Ok(text) => (text, source.len()),
+        Err(error) => (
+            std::str::from_utf8(&source[..error.valid_up_to()]).unwrap_or_default(),
+            error.valid_up_to(),
+        ),
+    };
+    text.char_indices()
+        .find(|(offset, scalar)| match scalar {
+            '\t' | '\n' | '\r' | '\u{85}' => false,
+            '\u{feff}' => *offset > 0,
+            '\u{fffe}' | '\u{ffff}' => true,
+            scalar => scalar.is_control(),
+        })
+        .map_or(end, |(offset, _)| offset)
+}
+
+/// Goes through the document as go-yaml's decoder does, following aliases, and finds what stops it.
+struct Walk<'a> {
+    tree: &'a Tree,
+    path: Vec<Step<'a>>,
+    duplicates: Vec<Finding>,
+    active: HashSet<NodeId>,
+    decoded: u64,
+    aliased: u64,
+    alias_depth: u64,
+    bytes: usize,
+}
+
+enum Step<'a> {
+    Field(Option<&'a str>),
+    Index(usize),
+}
+
+/// A mapping key as Go compares it: type and value.
+#[derive(Eq, Hash, PartialEq)]
+enum Key<'a> {
+    Text(&'a str),
+    Int(i64),
+    Float(u64),
+    Bool(bool),
+}
+
+impl<'a> Walk<'a> {
+    /// Frames of recursion; without aliases there are never more than [`MAX_DEPTH`].
+    const MAX_FRAMES: usize = 400;
+
+    fn new(tree: &'a Tree) -> Self {
+        Self {
+            tree,
+            path: Vec::new(),
+            duplicates: Vec::new(),
+            active: HashSet::new(),
+            decoded: 1,
+            aliased: 0,
+            alias_depth: 0,
+            bytes: 0,
+        }
+    }
+
+    fn run(mut self) -> Result<Vec<Finding>, Finding> {
+        if let Some(root) = self.tree.root {
+            self.node(root, &mut HashSet::new(), None)?;
+        }
+        Ok(self.duplicates)
+    }
+
+    /// `seen` and `merged_at` are those of the mapping that a merged one becomes part of.
+    fn node(
+        &mut self,
+        id: NodeId,
+        seen: &mut HashSet<Key<'a>>,
+        merged_at: Option<Place>,
+    ) -> Result<(), Finding> {
+        let tree = self.tree;
+        let node = tree.node(id);
+        self.count(node.place)?;
+        match &node.value {
+            Value::Scalar(_, text) => {
+                self.bytes += text.expose().len();
+                // Go shares the bytes of what an alias repeats; here they are copied.
+                if self.bytes > 2 * MAX_BYTES {
+                    return Err(too_large(node.place));
+                }
+                Ok(())
+            }
+            Value::Alias(target) => {
+                if self.active.len() == Self::MAX_FRAMES {
+                    return Err(too_deep(node.place));
+                }
+                if !self.active.insert(id) {
+                    return Err(unusable(
+                        node.place,
+                        "this alias contains itself",
+                        "write the value out instead of the alias",
+                    ));
+                }
+                self.alias_depth += 1;
+                self.node(*target, seen, merged_at)?;
+                self.alias_depth -= 1;
+                self.active.remove(&id);
+                Ok(())
+            }
+            Value::List(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    self.inside(node.place, Step::Index(index), |walk| {
+                        walk.node(*item, &mut HashSet::new(), None)
+                    })?;
+                }
+                Ok(())
+            }
+            Value::Map(pairs) => self.map(pairs, seen, merged_at),
+        }
+    }
+
+    fn map(
+        &mut self,
+        pairs: &'a [Pair],
+        seen: &mut HashSet<Key<'a>>,
+        merged_at: Option<Place>,
+    ) -> Result<(), Finding> {
+        let tree = self.tree;
+        for pair in pairs {
+            let place = tree.place(pair.key);
+            if pair.is_merge {
+                self.merge(pair.value, seen, merged_at.unwrap_or(place))?;
+                continue;
+            }
+            self.node(pair.key, &mut HashSet::new(), None)?;
+            let (key, name) = match tree.value(pair.key) {
+                Value::Scalar(Scalar::Text, text) => {
+                    (Key::Text(text.expose()), Some(text.expose()))
+                }
+                Value::Scalar(Scalar::Int(number), _) => (Key::Int(*number), None),
+                Value::Scalar(Scalar::Float(number), _) => (Key::Float(number.to_bits()), None),
+                Value::Scalar(Scalar::Bool(truth), _) => (Key::Bool(*truth), None),
+                _ => {
+                    return Err(unusable(
+                        place,
+                        "a field's name must be text",
+                        "write the name of a field before the colon",
+                    ));
+                }
+            };
+            self.inside(place, Step::Field(name), |walk| {
+                walk.node(pair.value, &mut HashSet::new(), None)
+            })?;
+            if !seen.insert(key) {
+                self.duplicate(name, merged_at.unwrap_or(place), merged_at.is_some());
+            }
+        }
+        Ok(())
+    }
+
+    fn merge(
+        &mut self,
+        value: NodeId,
+        seen: &mut HashSet<Key<'a>>,
+        merged_at: Place,
+    ) -> Result<(), Finding> {
+        let tree = self.tree;
+        let no_map = |id| {
+            unusable(
+                tree.place(id),
+                "only a mapping, or a list of mappings, can be merged with <<",
+                "write the fields out instead of <<",
+            )
+        };
+        match &tree.node(value).value {
+            Value::Map(_) => self.node(value, seen, Some(merged_at)),
+            Value::Alias(_) if matches!(tree.value(value), Value::Map(_)) => {
+                self.node(value, seen, Some(merged_at))
+            }
+            Value::List(items) => {
+                for item in items.iter().rev() {
+                    if !matches!(tree.value(*item), Value::Map(_)) {
+                        return Err(no_map(*item));
+                    }
+                    self.node(*item, seen, Some(merged_at))?;
+                }
+                Ok(())
+            }
+            _ => Err(no_map(value)),
+        }
+    }
+
+    fn inside(
+        &mut self,
+        place: Place,
+        step: Step<'a>,
+        walk: impl FnOnce(&mut Self) -> Result<(), Finding>,
+    ) -> Result<(), Finding> {
+        if self.path.len() == Self::MAX_FRAMES {
+            return Err(too_deep(place));
+        }
+        self.path.push(step);
+        walk(self)?;
+        self.path.pop();
+        Ok(())
+    }
+
+    fn duplicate(&mut self, name: Option<&str>, place: Place, merged: bool) {
+        // The server keeps a hundred, too.
+        if self.duplicates.len() == 100 {
+            return;
+        }
+        let mut path = String::new();
+        for step in self.path.iter().chain([&Step::Field(name)]) {
+            match step {
+                Step::Index(index) => path.push_str(&format!("[{index}]")),
+                Step::Field(name) => {
+                    if !path.is_empty() {
+                        path.push('.');
+                    }
+                    path.push_str(name.and_then(shown_in_path).unwrap_or("?"));
+                }
+            }
+        }
+        let (message, fix) = if merged {
+            (
+                "<< brings a field that this mapping has already",
+                "write the fields out instead of <<",
+            )
+        } else {
+            ("this mapping has the field twice", "keep one of the two")
+        };
+        self.duplicates
+            .push(fault(ids::DUPLICATE, path, place, message, fix));
+    }
+
+    /// go-yaml's own limit on what aliases may blow up: 99 % of a small document, down to 10 %.
+    fn count(&mut self, place: Place) -> Result<(), Finding> {
+        const LOW: f64 = 400_000.0;
+        const HIGH: f64 = 4_000_000.0;
+
+        self.decoded += 1;
+        if self.alias_depth > 0 {
+            self.aliased += 1;
+        }
+        if self.aliased <= 100 || self.decoded <= 1000 {
+            return Ok(());
+        }
+        let beyond = ((self.decoded as f64 - LOW) / (HIGH - LOW)).clamp(0.0, 1.0);
+        if self.aliased as f64 / self.decoded as f64 <= 0.99 - 0.89 * beyond {
+            return Ok(());
+        }
+        Err(unusable(
+            place,
+            "the document consists of aliases almost only",
+            "write the values out instead of aliases",
+        ))
+    }
+}
