@@ -2,4 +2,5 @@
 
 mod control_plane;
 mod killed;
+mod kms_plugin;
 mod rotate;
