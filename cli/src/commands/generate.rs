@@ -18,6 +18,9 @@ const KEY_LENGTH: usize = 32;
 
 /// Runs the command.
 pub(crate) fn run(global: &Global, arguments: &Generate) -> Result<ExitStatus, Failure> {
+    if let Some(endpoint) = &arguments.kms_endpoint {
+        refuse_misleading(endpoint)?;
+    }
     let configuration = configuration(arguments)?;
     let format = match global.output {
         Output::Text | Output::Yaml => Format::Yaml,
@@ -69,6 +72,23 @@ fn configuration(arguments: &Generate) -> Result<EncryptionConfiguration, Failur
             providers,
         }],
     })
+}
+
+/// kube-apiserver takes URLs whose path is not what it seems to be: of `unix://run/k.sock` it dials
+/// `/k.sock`.
+fn refuse_misleading(endpoint: &str) -> Result<(), Failure> {
+    let is_path = |rest: &str| rest.len() > 1 && !rest.contains(['?', '#', '%']);
+    if endpoint
+        .strip_prefix("unix://")
+        .is_some_and(|rest| rest.starts_with('/') && is_path(rest))
+    {
+        return Ok(());
+    }
+    Err(
+        Failure::unusable("--kms-endpoint is not the URL of a socket").hint(
+            "write unix:/// and the path of the plugin's socket: unix:///run/atrest/kms.sock",
+        ),
+    )
 }
 
 /// What was asked for may be nothing that an API server takes.

@@ -149,7 +149,6 @@ fn what_the_server_would_reject_is_not_written() {
             &["--resource", "secrets", "--resource", "*."],
             "an entry of its own",
         ),
-        (&[kms[0], kms[1], kms[2], "http://kms"], "unix:///"),
         (
             &[kms[0], kms[1], kms[2], "unix:///k", "--kms-name", "a:b"],
             "without a colon",
@@ -161,6 +160,36 @@ fn what_the_server_would_reject_is_not_written() {
         assert!(run.stderr.contains(told), "{arguments:?}: {}", run.stderr);
         assert_leaves_nothing(folder.path());
     }
+}
+
+#[test]
+fn an_endpoint_names_the_socket_that_is_dialled() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.yaml");
+    for endpoint in [
+        "",
+        "http://kms",
+        "/run/kms.sock",
+        "unix:/run/kms.sock",
+        "unix://run/kms.sock",
+        "unix:///",
+        "unix:///run/a%20b",
+        "unix:///run/a?b",
+    ] {
+        let run = generate(&file, &["--provider", "kms", "--kms-endpoint", endpoint]);
+        assert_eq!(run.status, 2, "{endpoint}");
+        assert!(
+            run.stderr.contains("hint: write unix:///"),
+            "{}",
+            run.stderr
+        );
+        assert_leaves_nothing(folder.path());
+    }
+    let run = generate(
+        &file,
+        &["--provider", "kms", "--kms-endpoint", "unix:///@kms"],
+    );
+    assert_eq!(run.status, 0, "{}", run.stderr);
 }
 
 #[test]

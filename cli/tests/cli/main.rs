@@ -1,5 +1,9 @@
 //! `atrest` as its users run it: arguments in; stdout, stderr, files and an exit status out.
-#![allow(clippy::disallowed_methods, reason = "a test may use files by std")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test may panic and use std"
+)]
 
 mod generate;
 mod schema;
