@@ -3,6 +3,7 @@
 mod etcd;
 mod generate;
 mod reencrypt;
+mod rotate;
 mod validate;
 mod verify;
 
@@ -13,6 +14,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub(crate) use self::etcd::EtcdFlags;
 pub(crate) use self::generate::{Generate, GenerateProvider};
 pub(crate) use self::reencrypt::Reencrypt;
+pub(crate) use self::rotate::{Rotate, RotateAction, RotateFlags};
 pub(crate) use self::validate::Validate;
 pub(crate) use self::verify::{KmsSocket, Verify};
 
@@ -63,6 +65,8 @@ pub(crate) enum Command {
     Generate(Generate),
     /// Rewrite what is not under the current key.
     Reencrypt(Reencrypt),
+    /// Rotate the key that writes, in steps that can be resumed, and prove it.
+    Rotate(Box<Rotate>),
     /// Give kube-apiserver's verdict on EncryptionConfiguration files.
     Validate(Validate),
     /// Count what is stored in etcd by the key that wrote it.

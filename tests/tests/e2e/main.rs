@@ -1,3 +1,4 @@
 //! End to end: our programs against a real kube-apiserver and etcd.
 
 mod control_plane;
+mod rotate;

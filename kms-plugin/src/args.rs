@@ -1,0 +1,186 @@
+//! The command line as it is typed.
+
+use std::path::PathBuf;
+
+use atrest_core::keyring::SealKind;
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// A KMS v2 plugin for kube-apiserver with a keyring of its own.
+///
+/// Exit status: 0 done, 2 usage or unusable input, 3 something required could not be reached.
+#[derive(Debug, Parser)]
+#[command(name = "atrest-kms", version, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve KMS v2 over a unix socket until SIGTERM or SIGINT.
+    Serve(Serve),
+    /// Make and change the file that holds the key-encryption keys.
+    #[command(subcommand)]
+    Keyring(Keyring),
+}
+
+/// `serve`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) keyring: KeyringArgs,
+    /// The unix socket to listen on, created with mode 0600.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: PathBuf,
+    /// What is logged to stderr.
+    #[arg(long, value_enum, default_value_t = LogLevel::Info)]
+    pub(crate) log_level: LogLevel,
+    /// The form of the log.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+}
+
+/// `keyring`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keyring {
+    /// Create a keyring with one active generation.
+    Init(Init),
+    /// Mint the next generation, readable: it decrypts, and encrypts nothing yet.
+    Add(Add),
+    /// Make a generation the one that encrypts; the former one stays readable.
+    Activate(Activate),
+    /// Show the generations.
+    List(List),
+}
+
+/// `keyring init`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Init {
+    /// What protects the keys in the file.
+    #[arg(long, value_enum)]
+    pub(crate) seal: SealChoice,
+    #[command(flatten)]
+    pub(crate) keyring: KeyringArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// `keyring add`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Add {
+    #[command(flatten)]
+    pub(crate) keyring: KeyringArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// `keyring activate`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Activate {
+    /// The generation's number [default: the newest].
+    #[arg(long, value_name = "N")]
+    pub(crate) generation: Option<u32>,
+    #[command(flatten)]
+    pub(crate) keyring: KeyringArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// `keyring list`
+#[derive(Debug, clap::Args)]
+pub(crate) struct List {
+    #[command(flatten)]
+    pub(crate) keyring: KeyringArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// The keyring file and what opens it.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct KeyringArgs {
+    /// The keyring file.
+    #[arg(long = "keyring", value_name = "FILE")]
+    pub(crate) path: PathBuf,
+    #[command(flatten)]
+    pub(crate) unseal: UnsealArgs,
+}
+
+/// At most one of these; which one is the keyring's own affair.
+#[derive(Clone, Debug, clap::Args)]
+#[group(multiple = false)]
+pub(crate) struct UnsealArgs {
+    /// The file whose bytes (at least 32, random) seal the keyring.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// The file with the passphrase that seals the keyring.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// The systemd credential that seals the keyring, a file in $CREDENTIALS_DIRECTORY.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) credential: Option<String>,
+}
+
+/// How results are printed.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct OutputArgs {
+    /// How results are printed to stdout.
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+}
+
+/// The form of a result.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Text,
+    /// For programs: its schema is named in it.
+    Json,
+}
+
+/// The seals to choose from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum SealChoice {
+    /// A systemd credential.
+    Credential,
+    /// A file of random bytes.
+    KeyFile,
+    /// A file with a passphrase.
+    PassphraseFile,
+    /// None: whoever reads the file has the keys.
+    None,
+}
+
+impl From<SealChoice> for SealKind {
+    fn from(choice: SealChoice) -> Self {
+        match choice {
+            SealChoice::Credential => Self::Credential,
+            SealChoice::KeyFile => Self::KeyFile,
+            SealChoice::PassphraseFile => Self::PassphraseFile,
+            SealChoice::None => Self::None,
+        }
+    }
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum LogLevel {
+    /// What stops the work.
+    Error,
+    /// What somebody should look at.
+    Warn,
+    /// Start, stop, and each change of the keyring.
+    Info,
+    /// Each call.
+    Debug,
+    /// All there is.
+    Trace,
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,107 @@
+//! `atrest-kms serve`: the plugin.
+//!
+//! One thread answers all calls: a call takes microseconds. A second one reads the keyring file
+//! once a second, so that a slow disk never delays an answer.
+
+mod follow;
+mod log;
+mod service;
+mod snapshot;
+mod socket;
+
+use std::time::Duration;
+
+use atrest_proto::v2::key_management_service_server::KeyManagementServiceServer;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+use tracing::{info, warn};
+
+use self::service::{MESSAGE_LIMIT, Service};
+use self::snapshot::Current;
+use self::socket::Socket;
+use crate::args::Serve;
+use crate::process;
+use crate::status::Failure;
+use crate::store::Store;
+
+/// How long calls in flight may take once the end was asked for: kube-apiserver's own deadline is
+/// 3 s, and nobody waits for an answer after it.
+const DRAIN: Duration = Duration::from_secs(4);
+
+/// Serves until SIGTERM or SIGINT.
+pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
+    log::start(args.log_level, args.log_format);
+    // Before there is a key in memory.
+    let locked = process::lock_memory();
+
+    let store = Store::new(&args.keyring)?;
+    let loaded = store.load()?;
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        keyring = %loaded.keyring.id(),
+        serial = loaded.keyring.serial(),
+        seal = %loaded.seal.kind(),
+        key_id = %loaded.keyring.active().key_id(),
+        generations = loaded.keyring.generations().len(),
+        "opened the keyring"
+    );
+    if let Err(reason) = locked {
+        warn!(reason, "memory is not locked: keys may reach the swap");
+    }
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::unread(format!("cannot start: {error}")))?;
+    let result = runtime.block_on(serve(args, store, loaded));
+    // A read of the keyring that hangs must not hold up the end.
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve(args: &Serve, store: Store, loaded: crate::store::Loaded) -> Result<(), Failure> {
+    let cannot =
+        |what: &str, error: std::io::Error| Failure::unread(format!("cannot {what}: {error}"));
+    let mut terminate =
+        signal(SignalKind::terminate()).map_err(|error| cannot("wait for SIGTERM", error))?;
+    let mut interrupt =
+        signal(SignalKind::interrupt()).map_err(|error| cannot("wait for SIGINT", error))?;
+
+    let fingerprint = loaded.fingerprint;
+    let current = Current::new(loaded.keyring);
+    // Bound last: whoever connects is answered.
+    let (socket, listener) = Socket::bind(&args.socket)?;
+    tokio::spawn(follow::follow(store, current.clone(), fingerprint));
+
+    let (stop, stopped) = oneshot::channel::<()>();
+    let service = KeyManagementServiceServer::new(Service::new(current))
+        .max_decoding_message_size(MESSAGE_LIMIT)
+        .max_encoding_message_size(MESSAGE_LIMIT);
+    let server = Server::builder()
+        .add_service(service)
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async {
+            let _ = stopped.await;
+        });
+    let mut server = std::pin::pin!(server);
+    info!(socket = %args.socket.display(), "serving");
+
+    let signal = tokio::select! {
+        result = &mut server => return result.map_err(|error| Failure::unread(format!("cannot serve: {error}"))),
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    };
+    info!(
+        signal,
+        "no new calls are taken, those in flight are finished"
+    );
+    let _ = stop.send(());
+    match tokio::time::timeout(DRAIN, server).await {
+        Ok(Ok(())) => info!("ended"),
+        Ok(Err(error)) => warn!(%error, "ended"),
+        Err(_) => warn!(seconds = DRAIN.as_secs(), "ended with calls in flight"),
+    }
+    drop(socket);
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! The program as an operator and kube-apiserver see it: its command line and its socket.
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy takes only #[test] functions for tests"
+)]
+
+mod examples;
+mod folder;
+mod keyring;
+mod plugin;
+mod serve;
+mod socket;

@@ -1,0 +1,478 @@
+//! A control-plane node: kubeadm's phases, containerd, the kubelet and its static pods.
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use super::machine::{Hub, Machine, Service, run};
+use super::{READY, cgroups, image};
+use crate::keeper::Keeper;
+use crate::programs::{KUBERNETES, Programs};
+
+const CONTAINERD: &str = "unix:///run/containerd/containerd.sock";
+const KUBEADM_CONFIG: &str = "/etc/kubeadm.yaml";
+const KUBELET_CONFIG: &str = "/var/lib/kubelet/config.yaml";
+const MANIFESTS: &str = "/etc/kubernetes/manifests";
+
+/// The images of a control plane, by the program in each.
+const IMAGES: [&str; 5] = [
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "pause",
+];
+
+/// A running control-plane node.
+pub struct Node {
+    name: String,
+    address: String,
+    machine: Machine,
+    containerd: Service,
+    kubelet: Service,
+    images: AtomicUsize,
+    programs: &'static Programs,
+}
+
+impl Node {
+    /// Starts the first node of a cluster and waits until its API server is ready.
+    pub(super) fn start_first(
+        keeper: &Keeper,
+        hub: &Hub,
+        directory: &Path,
+        cgroup: &str,
+        number: usize,
+    ) -> Self {
+        let programs = Programs::required();
+        let name = format!("node-{number}");
+        let address = format!("10.77.0.{}", 10 + number);
+        let cgroup = format!("{cgroup}/{name}");
+        cgroups::create(keeper, &cgroup);
+        let machine = Machine::start(
+            keeper,
+            programs,
+            hub,
+            directory.join(&name),
+            &name,
+            &address,
+        );
+
+        write(&machine, KUBEADM_CONFIG, &kubeadm_config(&name, &address));
+        write(&machine, KUBELET_CONFIG, &kubelet_config(&cgroup));
+        let kubeadm = |words: &str| {
+            let mut command = machine.command(programs.path("kubeadm"));
+            run(command
+                .args(words.split(' '))
+                .args(["--config", KUBEADM_CONFIG]))
+        };
+        let names = kubeadm("config images list");
+        let name_of = |program: &str| {
+            let found = names
+                .lines()
+                .find(|line| line.contains(&format!("/{program}:")));
+            found.expect("kubeadm needs it").to_owned()
+        };
+        write(
+            &machine,
+            "/etc/containerd/config.toml",
+            &containerd_config(&name_of("pause")),
+        );
+        let containerd = start_containerd(&machine);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for phase in [
+                    "certs all",
+                    "kubeconfig all",
+                    "control-plane all",
+                    "etcd local",
+                ] {
+                    kubeadm(&format!("init phase {phase}"));
+                }
+            });
+            for (i, program) in IMAGES.iter().enumerate() {
+                let folder = machine.path(&format!("/var/tmp/{i}"));
+                import(
+                    &machine,
+                    &folder,
+                    &name_of(program),
+                    program,
+                    &programs.path(program),
+                );
+            }
+        });
+        let kubelet = start_kubelet(&machine, programs, &address);
+
+        let mut node = Self {
+            name,
+            address,
+            machine,
+            containerd,
+            kubelet,
+            images: AtomicUsize::new(IMAGES.len()),
+            programs,
+        };
+        // Before the next phase binds its role, the administrator may do nothing.
+        let super_admin = node.path("/etc/kubernetes/super-admin.conf");
+        node.wait("the node's registration", READY, |node| {
+            let mut kubectl = node.command(node.programs.path("kubectl"));
+            kubectl
+                .arg("--kubeconfig=/etc/kubernetes/super-admin.conf")
+                .args(["get", "node", &node.name]);
+            super_admin.is_file() && kubectl.output().is_ok_and(|output| output.status.success())
+        });
+        for phase in ["upload-config all", "mark-control-plane"] {
+            let mut command = node.kubeadm();
+            command.args(["init", "phase"]).args(phase.split(' '));
+            run(command.args(["--config", KUBEADM_CONFIG]));
+        }
+        node.wait_ready(READY);
+        node
+    }
+
+    /// The node's name in Kubernetes and its host name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The API server's address, for whoever is on the node or on the hub.
+    pub fn url(&self) -> String {
+        format!("https://{}:6443", self.address)
+    }
+
+    /// Where on the host a path of the node is; it has to be below `/etc`, `/var` or `/run`.
+    pub fn path(&self, inside: &str) -> PathBuf {
+        self.machine.path(inside)
+    }
+
+    /// A program of the host, run on the node as root: it sees the node's `/etc`, `/var`, `/run`,
+    /// network and processes, and everything else as on the host.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        self.machine.command(program)
+    }
+
+    /// `kubeadm` on the node.
+    pub fn kubeadm(&self) -> Command {
+        self.command(self.programs.path("kubeadm"))
+    }
+
+    /// `kubectl` on the node, as the cluster's administrator.
+    pub fn kubectl(&self) -> Command {
+        let mut command = self.command(self.programs.path("kubectl"));
+        command.arg("--kubeconfig=/etc/kubernetes/admin.conf");
+        command
+    }
+
+    /// `etcdctl` on the node, with the certificate of etcd's own probe.
+    pub fn etcdctl(&self) -> Command {
+        let mut command = self.command(self.programs.path("etcdctl"));
+        command.args([
+            "--endpoints=https://127.0.0.1:2379",
+            "--cacert=/etc/kubernetes/pki/etcd/ca.crt",
+            "--cert=/etc/kubernetes/pki/etcd/healthcheck-client.crt",
+            "--key=/etc/kubernetes/pki/etcd/healthcheck-client.key",
+        ]);
+        command
+    }
+
+    /// The `--etcd-*` flags of `atrest` on the node.
+    pub fn etcd_flags(&self) -> [&'static str; 8] {
+        [
+            "--etcd-endpoints",
+            "https://127.0.0.1:2379",
+            "--etcd-cacert",
+            "/etc/kubernetes/pki/etcd/ca.crt",
+            "--etcd-cert",
+            "/etc/kubernetes/pki/etcd/healthcheck-client.crt",
+            "--etcd-key",
+            "/etc/kubernetes/pki/etcd/healthcheck-client.key",
+        ]
+    }
+
+    /// Gives the node an image whose `/usr/local/bin/PROGRAM` is `binary`, named as `binary` is.
+    pub fn load_image(&self, name: &str, binary: &Path) {
+        let i = self.images.fetch_add(1, Ordering::Relaxed);
+        let folder = self.path(&format!("/var/tmp/{i}"));
+        let program = binary
+            .file_name()
+            .and_then(OsStr::to_str)
+            .expect("a program");
+        import(&self.machine, &folder, name, program, binary);
+    }
+
+    /// Writes a static pod's manifest; the kubelet starts the pod within a second or two.
+    pub fn write_manifest(&self, name: &str, content: &str) {
+        // The kubelet reads what it finds: the whole file or none.
+        let new = self.path("/etc/kubernetes").join(format!(".{name}"));
+        fs::write(&new, content).expect("our directory");
+        fs::rename(&new, self.path(MANIFESTS).join(format!("{name}.yaml"))).expect("our directory");
+    }
+
+    /// Waits until the API server answers that it is ready.
+    ///
+    /// # Panics
+    ///
+    /// After the deadline, with the ends of the logs.
+    pub fn wait_ready(&mut self, deadline: Duration) {
+        self.wait("a ready API server", deadline, |node| {
+            let ready = node.kubectl().args(["get", "--raw=/readyz"]).output();
+            ready.is_ok_and(|output| output.stdout == b"ok")
+        });
+    }
+
+    /// Waits for a condition of the node; asks again and again.
+    ///
+    /// # Panics
+    ///
+    /// After the deadline, with the ends of the logs.
+    pub fn wait(
+        &mut self,
+        what: &str,
+        deadline: Duration,
+        mut condition: impl FnMut(&Self) -> bool,
+    ) {
+        let start = Instant::now();
+        while !condition(self) {
+            let services = [
+                ("containerd", self.containerd.has_ended()),
+                ("kubelet", self.kubelet.has_ended()),
+            ];
+            if let Some((name, _)) = services.iter().find(|(_, ended)| *ended) {
+                panic!("{name} ended before {what}\n{}", self.logs());
+            }
+            if start.elapsed() > deadline {
+                panic!("after {deadline:?} still no {what}\n{}", self.logs());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// The running containers of a static pod, given the name in its manifest, without the one that
+    /// holds the pod's namespaces.
+    pub fn containers(&self, pod: &str) -> Vec<String> {
+        let filter = format!(
+            "labels.\"io.kubernetes.pod.name\"=={pod}-{},labels.\"io.cri-containerd.kind\"==container",
+            self.name
+        );
+        let running = self.tasks();
+        let containers = run(self.ctr().args(["containers", "list", "--quiet", &filter]));
+        let containers = containers.lines().map(str::to_owned);
+        containers
+            .filter(|container| running.contains(container))
+            .collect()
+    }
+
+    /// Kills a static pod's containers and waits until the kubelet has started them again.
+    pub fn restart_pod(&mut self, pod: &str) {
+        let old = self.containers(pod);
+        assert!(!old.is_empty(), "{pod} is not running\n{}", self.logs());
+        for container in &old {
+            run(self
+                .ctr()
+                .args(["tasks", "kill", "--signal", "SIGKILL", container]));
+        }
+        self.wait(&format!("new container of {pod}"), READY, |node| {
+            let new = node.containers(pod);
+            new.len() == old.len() && new.iter().all(|container| !old.contains(container))
+        });
+    }
+
+    /// Ends the kubelet, then every pod.
+    fn stop(&mut self) {
+        self.kubelet.end(&self.machine);
+        for task in self.tasks() {
+            run(self
+                .ctr()
+                .args(["tasks", "kill", "--signal", "SIGKILL", &task]));
+        }
+        self.wait_without_kubelet("end of every pod", |node| node.tasks().is_empty());
+    }
+
+    /// A reboot in small: the kubelet, all static pods and containerd end, `/run` is empty, and
+    /// containerd and the kubelet start again. Returns before the API server does.
+    pub fn reboot(&mut self) {
+        self.stop();
+        self.containerd.end(&self.machine);
+        for entry in fs::read_dir(self.path("/run"))
+            .expect("our directory")
+            .flatten()
+        {
+            let path = entry.path();
+            run(self
+                .command("rm")
+                .args(["-rf", "--one-file-system", "--"])
+                .arg(Path::new("/run").join(path.file_name().expect("an entry has a name"))));
+        }
+        self.containerd = start_containerd(&self.machine);
+        self.kubelet = start_kubelet(&self.machine, self.programs, &self.address);
+    }
+
+    /// The ends of what the kubelet, containerd and the pods logged.
+    pub fn logs(&self) -> String {
+        let mut text = String::new();
+        let mut logs: Vec<_> = ["containerd", "kubelet"]
+            .map(|name| self.machine.log(name))
+            .into();
+        let pods = self
+            .command("sh")
+            .args(["-c", "ls -tr /var/log/pods/*/*/*.log"])
+            .output();
+        if let Ok(pods) = pods {
+            let pods = String::from_utf8_lossy(&pods.stdout).into_owned();
+            logs.extend(pods.lines().map(|log| self.path(log)));
+        }
+        for log in logs {
+            let content = fs::read(&log).unwrap_or_default();
+            let content = String::from_utf8_lossy(&content);
+            let lines: Vec<_> = content.lines().collect();
+            let _ = writeln!(text, "--- {}", log.display());
+            for line in &lines[lines.len().saturating_sub(12)..] {
+                let _ = writeln!(text, "{line:.400}");
+            }
+        }
+        text
+    }
+
+    fn ctr(&self) -> Command {
+        ctr(&self.machine)
+    }
+
+    /// Containers with a living process, those that hold pods' namespaces too.
+    fn tasks(&self) -> Vec<String> {
+        let list = run(self.ctr().args(["tasks", "list"]));
+        let running = list.lines().filter(|line| line.ends_with("RUNNING"));
+        running
+            .filter_map(|line| line.split_whitespace().next())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn wait_without_kubelet(&self, what: &str, condition: impl Fn(&Self) -> bool) {
+        let start = Instant::now();
+        while !condition(self) {
+            assert!(start.elapsed() < READY, "still no {what}\n{}", self.logs());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+fn ctr(machine: &Machine) -> Command {
+    let mut command = machine.command("ctr");
+    command.args(["--namespace", "k8s.io"]);
+    command
+}
+
+fn write(machine: &Machine, inside: &str, content: &str) {
+    let path = machine.path(inside);
+    fs::create_dir_all(path.parent().expect("below /etc or /var")).expect("our directory");
+    fs::write(path, content).expect("our directory");
+}
+
+fn import(machine: &Machine, folder: &Path, name: &str, program: &str, binary: &Path) {
+    let archive = image::archive(folder, name, program, binary);
+    run(ctr(machine)
+        .args(["images", "import", "--snapshotter", "native"])
+        .arg(archive));
+    let _ = fs::remove_dir_all(folder);
+}
+
+fn start_containerd(machine: &Machine) -> Service {
+    let mut service = machine.service("containerd", Path::new("containerd"), &[]);
+    let start = Instant::now();
+    while !ctr(machine)
+        .arg("version")
+        .output()
+        .is_ok_and(|output| output.status.success())
+    {
+        let log = machine.log("containerd");
+        assert!(
+            !service.has_ended() && start.elapsed() < READY,
+            "containerd does not answer:\n{}",
+            fs::read_to_string(log).unwrap_or_default()
+        );
+    }
+    service
+}
+
+fn start_kubelet(machine: &Machine, programs: &Programs, address: &str) -> Service {
+    machine.service(
+        "kubelet",
+        &programs.path("kubelet"),
+        &[
+            "--config",
+            KUBELET_CONFIG,
+            "--kubeconfig",
+            "/etc/kubernetes/kubelet.conf",
+            "--node-ip",
+            address,
+        ],
+    )
+}
+
+fn kubeadm_config(name: &str, address: &str) -> String {
+    format!(
+        "\
+apiVersion: kubeadm.k8s.io/v1beta4
+kind: InitConfiguration
+localAPIEndpoint: {{advertiseAddress: {address}, bindPort: 6443}}
+nodeRegistration: {{name: {name}, criSocket: \"{CONTAINERD}\", imagePullPolicy: Never}}
+---
+apiVersion: kubeadm.k8s.io/v1beta4
+kind: ClusterConfiguration
+kubernetesVersion: {KUBERNETES}
+controlPlaneEndpoint: {address}:6443
+encryptionAlgorithm: ECDSA-P256
+apiServer:
+  extraEnvs:
+  - {{name: ATREST_TEST_RELOAD_POLL, value: 1s}}
+controllerManager:
+  extraArgs:
+  # kubeadm would mount one below the host's /usr.
+  - {{name: flex-volume-plugin-dir, value: /var/lib/kubelet/volume-plugins}}
+"
+    )
+}
+
+fn kubelet_config(cgroup: &str) -> String {
+    format!(
+        "\
+apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+authentication:
+  anonymous: {{enabled: false}}
+  webhook: {{enabled: true}}
+  x509: {{clientCAFile: /etc/kubernetes/pki/ca.crt}}
+authorization: {{mode: Webhook}}
+cgroupDriver: cgroupfs
+cgroupRoot: /{cgroup}
+containerRuntimeEndpoint: \"{CONTAINERD}\"
+enforceNodeAllocatable: []
+evictionHard: {{memory.available: 1Mi, nodefs.available: 0%, imagefs.available: 0%}}
+failCgroupV1: false
+failSwapOn: false
+fileCheckFrequency: 1s
+imageGCHighThresholdPercent: 100
+localStorageCapacityIsolation: false
+staticPodPath: {MANIFESTS}
+volumePluginDir: /var/lib/kubelet/volume-plugins
+"
+    )
+}
+
+/// The snapshotter copies; overlays cannot lie on the overlay that a container's own root is.
+fn containerd_config(pause: &str) -> String {
+    format!(
+        "\
+version = 2
+[plugins.\"io.containerd.grpc.v1.cri\"]
+sandbox_image = \"{pause}\"
+disable_apparmor = true
+restrict_oom_score_adj = true
+[plugins.\"io.containerd.grpc.v1.cri\".containerd]
+snapshotter = \"native\"
+"
+    )
+}

@@ -1,0 +1,245 @@
+//! The plugin as the static pod of `examples`, on a kubeadm node whose API server writes through it.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use atrest_tests::binaries;
+use atrest_tests::nodes::Node;
+use data_encoding::HEXLOWER;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::{kubeadm, run, shared};
+
+const POD: &str = include_str!("../../../examples/atrest-kms/atrest-kms.yaml");
+const ENCRYPTION: &str = include_str!("../../../examples/atrest-kms/encryption-configuration.yaml");
+
+const NAMESPACE: &str = "kms-static-pod";
+const CONFIG: &str = "/etc/kubernetes/enc/config.yaml";
+
+/// An API server that restarts is away for 40 s, and longer on a busy machine.
+const MINUTES: Duration = Duration::from_secs(300);
+
+#[test]
+fn a_kubeadm_nodes_secrets_go_through_the_plugins_static_pod_and_survive_a_reboot() {
+    let Some(mut nodes) = shared() else { return };
+    let node = &mut nodes.nodes()[0];
+    run(node.kubectl().args(["create", "namespace", NAMESPACE]));
+    let mut created = create_secrets(node, "before", 10);
+    assert_prefixes(node, "before", "k8s\0");
+
+    let key_id = start_plugin(node);
+    write_config(node);
+    kubeadm::encrypt_at_rest(node);
+    node.wait_ready(MINUTES);
+    created.extend(create_secrets(node, "after", 20));
+    assert_prefixes(node, "after", "k8s:enc:kms:v2:atrest:");
+    assert_eq!(read_secrets(node), created);
+
+    // What was there before is plaintext still, and verify says so; then it is rewritten.
+    let (status, census) = verify(node);
+    assert_eq!(
+        (status, &census["verdict"]),
+        (1, &json!("dirty")),
+        "{census:#}"
+    );
+    assert_eq!(census["resources"][0]["plaintext"], 10, "{census:#}");
+    run(node.command(binaries::path("atrest")).args([
+        "reencrypt",
+        "--kubeconfig",
+        "/etc/kubernetes/admin.conf",
+    ]));
+    assert_clean(node, &key_id, created.len());
+    assert_prefixes(node, "before", "k8s:enc:kms:v2:atrest:");
+
+    node.restart_pod("atrest-kms");
+    wait_healthy(node);
+    assert_eq!(read_secrets(node), created);
+    created.extend(create_secrets(node, "plugin-restarted", 5));
+    assert_clean(node, &key_id, created.len());
+
+    // Nothing is in the API server's memory after this: each value is the plugin's to unwrap.
+    node.reboot();
+    node.wait_ready(MINUTES);
+    assert_eq!(node.containers("atrest-kms").len(), 1);
+    assert_eq!(read_secrets(node), created);
+    created.extend(create_secrets(node, "rebooted", 5));
+    assert_eq!(read_secrets(node), created);
+    assert_clean(node, &key_id, created.len());
+}
+
+/// Loads the image, makes a keyring and starts the pod, as the guide says; returns the key_id.
+fn start_plugin(node: &mut Node) -> String {
+    let pod: serde_yaml::Value = serde_yaml::from_str(POD).unwrap();
+    let container = &pod["spec"]["containers"][0];
+    node.load_image(
+        container["image"].as_str().unwrap(),
+        binaries::path("atrest-kms"),
+    );
+    let words = container["command"].as_sequence().unwrap();
+    let flag = |name: &str| {
+        let mut values = words
+            .iter()
+            .filter_map(|word| word.as_str()?.strip_prefix(name));
+        values
+            .next()
+            .unwrap_or_else(|| panic!("the pod has no {name}"))
+    };
+    let (keyring, seal) = (flag("--keyring="), flag("--key-file="));
+    for file in [keyring, seal] {
+        let folder = Path::new(file).parent().unwrap();
+        run(node
+            .command("install")
+            .args(["-d", "-m", "0700"])
+            .arg(folder));
+    }
+    run(node
+        .command("sh")
+        .args(["-c", "umask 077 && head -c 32 /dev/urandom > \"$0\"", seal]));
+    let atrest_kms = |words: &[&str]| {
+        let mut command = node.command(binaries::path("atrest-kms"));
+        command
+            .args(words)
+            .args(["--keyring", keyring, "--output", "json"]);
+        run(&mut command)
+    };
+    let listing = atrest_kms(&["keyring", "init", "--seal", "key-file", "--key-file", seal]);
+    let listing: Value = serde_json::from_str(&listing).unwrap();
+
+    node.write_manifest("atrest-kms", POD);
+    let socket = node.path(flag("--socket="));
+    node.wait("the plugin's socket", MINUTES, |node| {
+        socket.exists() && node.containers("atrest-kms").len() == 1
+    });
+    listing["generations"][0]["key_id"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+fn write_config(node: &Node) {
+    let config = node.path(CONFIG);
+    std::fs::create_dir_all(config.parent().unwrap()).unwrap();
+    std::fs::write(config, ENCRYPTION).unwrap();
+}
+
+/// Creates Secrets with bytes that nothing else has; returns the digest of each by its name.
+fn create_secrets(node: &Node, prefix: &str, count: usize) -> BTreeMap<String, String> {
+    let mut digests = BTreeMap::new();
+    let mut items = Vec::new();
+    for i in 0..count {
+        let name = format!("{prefix}-{i}");
+        let value = sha256(format!("{name} {}", std::process::id()).as_bytes());
+        digests.insert(name.clone(), sha256(value.as_bytes()));
+        items.push(json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"namespace": NAMESPACE, "name": name},
+            "stringData": {"value": value},
+        }));
+    }
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
+    let mut kubectl = node.kubectl();
+    let mut child = kubectl
+        .args(["create", "-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(list.to_string().as_bytes()).unwrap();
+    drop(input);
+    assert!(child.wait().unwrap().success(), "{}", node.logs());
+    digests
+}
+
+/// The digest of every Secret's data, each read from etcd by a GET of its own.
+fn read_secrets(node: &Node) -> BTreeMap<String, String> {
+    let names = run(node
+        .kubectl()
+        .args(["get", "secrets", "-n", NAMESPACE, "-o", "name"]));
+    let list = run(node
+        .kubectl()
+        .args(["get", "-n", NAMESPACE, "-o", "json"])
+        .args(names.lines()));
+    let list: Value = serde_json::from_str(&list).unwrap();
+    let items = list["items"].as_array().unwrap();
+    items
+        .iter()
+        .map(|secret| {
+            let value = secret["data"]["value"].as_str().unwrap();
+            let value = data_encoding::BASE64.decode(value.as_bytes()).unwrap();
+            let name = secret["metadata"]["name"].as_str().unwrap();
+            (name.to_owned(), sha256(&value))
+        })
+        .collect()
+}
+
+/// Each stored value of a Secret of this name begins so.
+fn assert_prefixes(node: &Node, name: &str, prefix: &str) {
+    let values = run(node
+        .etcdctl()
+        .args(["get", "--prefix", "--write-out=json"])
+        .arg(format!("/registry/secrets/{NAMESPACE}/{name}-")));
+    let values: Value = serde_json::from_str(&values).unwrap();
+    let values = values["kvs"].as_array().expect("there are some");
+    for pair in values {
+        let value = pair["value"].as_str().unwrap();
+        let value = data_encoding::BASE64.decode(value.as_bytes()).unwrap();
+        let start = String::from_utf8_lossy(&value[..prefix.len()]);
+        assert_eq!(start, prefix, "{pair}");
+    }
+}
+
+/// `atrest verify`: its exit status and its report.
+fn verify(node: &Node) -> (i32, Value) {
+    let output = node
+        .command(binaries::path("atrest"))
+        .args(["verify", "--config", CONFIG, "--output", "json"])
+        .args(["--kubeconfig", "/etc/kubernetes/admin.conf"])
+        .args(node.etcd_flags())
+        .output()
+        .unwrap();
+    let report = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    (output.status.code().unwrap(), report)
+}
+
+/// Every value is under the key_id, and nothing else is there.
+fn assert_clean(node: &Node, key_id: &str, at_least: usize) {
+    let (status, census) = verify(node);
+    assert_eq!(
+        (status, &census["verdict"]),
+        (0, &json!("clean")),
+        "{census:#}"
+    );
+    let secrets = &census["resources"][0];
+    assert_eq!(secrets["resource"], "secrets", "{census:#}");
+    assert_eq!(secrets["by_key"].as_array().unwrap().len(), 1, "{census:#}");
+    assert_eq!(
+        secrets["by_key"][0]["provider"], "kms:v2:atrest",
+        "{census:#}"
+    );
+    assert_eq!(secrets["by_key"][0]["key"], key_id, "{census:#}");
+    let total = secrets["total"].as_u64().unwrap();
+    assert!(total >= at_least as u64, "{census:#}");
+    assert_eq!(secrets["current"], total, "{census:#}");
+}
+
+/// The API server asks its plugin for the status at every probe.
+fn wait_healthy(node: &mut Node) {
+    node.wait("healthy plugin", MINUTES, |node| {
+        let mut kubectl = node.kubectl();
+        let healthy = kubectl
+            .args(["get", "--raw=/healthz/kms-providers"])
+            .output();
+        healthy.is_ok_and(|output| output.stdout == b"ok")
+    });
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    HEXLOWER.encode(&Sha256::digest(bytes))
+}
