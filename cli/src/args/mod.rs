@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::etcd::EtcdFlags;
-pub(crate) use self::generate::Generate;
+pub(crate) use self::generate::{Generate, GenerateProvider};
 pub(crate) use self::reencrypt::Reencrypt;
 pub(crate) use self::rotate::{Rotate, RotateAction, RotateFlags};
 pub(crate) use self::validate::Validate;
@@ -41,7 +41,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) context: Option<String>,
     /// How results are printed to stdout.
-    #[arg(long, short, global = true, value_enum, default_value_t = Output::Text)]
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
     /// No progress and no talk on stderr but errors.
     #[arg(long, short, global = true)]
