@@ -3,10 +3,12 @@
 
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
+use std::io::BufReader;
 use std::panic::AssertUnwindSafe;
 use std::sync::Once;
 
 use libyaml_safer::{ErrorKind, EventData, Mark, Parser};
+use zeroize::Zeroizing;
 
 use super::dialect;
 use super::fields::shown_in_path;
@@ -18,14 +20,45 @@ use super::tree::{Full, MAX_BYTES, MAX_DEPTH, NodeId, Pair, Scalar, Text, Tree, 
 /// Reads the document. Keys that are there twice are findings of their own: only a strict server
 /// minds them.
 pub(super) fn read(source: &[u8]) -> Result<(Tree, Vec<Finding>), Finding> {
+    let transcoded = from_utf16(source)?;
+    let source = transcoded.as_ref().map_or(source, |text| text.as_bytes());
     let tree = without_panics(|| Loader::default().load(source)).unwrap_or_else(|| {
-        Err(malformed(
-            Place::START,
-            "it is not YAML: a tag or an escape is cut off",
-        ))
+        let message = "it is not YAML: a tag or an escape is cut off";
+        Err(malformed(Place::START, message))
     })?;
     let duplicates = Walk::new(&tree).run()?;
     Ok((tree, duplicates))
+}
+
+/// UTF-16 with a byte order mark is YAML, too. libyaml-safer loses its way in it.
+fn from_utf16(source: &[u8]) -> Result<Option<Zeroizing<String>>, Finding> {
+    let (rest, unit): (_, fn([u8; 2]) -> u16) = match source {
+        [0xff, 0xfe, rest @ ..] => (rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => (rest, u16::from_be_bytes),
+        _ => return Ok(None),
+    };
+    let (pairs, odd) = rest.as_chunks::<2>();
+    let mut text = Zeroizing::new(String::with_capacity(2 * rest.len()));
+    for scalar in char::decode_utf16(pairs.iter().map(|pair| unit(*pair))) {
+        match scalar {
+            Ok(scalar) => text.push(scalar),
+            Err(_) => {
+                let place = Place::of(text.as_bytes(), text.len());
+                return Err(malformed(
+                    place,
+                    "it is not YAML: half of a UTF-16 pair is missing",
+                ));
+            }
+        }
+    }
+    if !odd.is_empty() {
+        let place = Place::of(text.as_bytes(), text.len());
+        return Err(malformed(
+            place,
+            "it is not YAML: half of a UTF-16 unit is missing",
+        ));
+    }
+    Ok(Some(text))
 }
 
 fn malformed(place: Place, message: impl Into<String>) -> Finding {
@@ -89,7 +122,9 @@ enum Open {
 impl Loader {
     fn load(mut self, source: &[u8]) -> Result<Tree, Finding> {
         let mut parser = Parser::new();
-        parser.set_input(source);
+        // go-yaml reads in pieces of this size: what is no UTF-8 a piece beyond the first document
+        // does not come up.
+        parser.set_input(BufReader::with_capacity(512, source));
         loop {
             let event = parser.parse().map_err(|error| fault_of(source, &error))?;
             let place = place(event.start_mark);
@@ -244,7 +279,7 @@ fn scalar(
 }
 
 fn fault_of(source: &[u8], error: &libyaml_safer::Error) -> Finding {
-    if error.kind() == ErrorKind::Reader {
+    if matches!(error.kind(), ErrorKind::Reader | ErrorKind::Io) {
         return malformed(
             Place::of(source, unreadable(source)),
             "it is not YAML: here is a byte that is no UTF-8, or a control character",

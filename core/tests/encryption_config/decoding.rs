@@ -214,6 +214,30 @@ fn bytes_are_text() {
     assert_stops(&identity("\t- x\n"), &["AR-D002  7:1"]);
     assert_stops(&identity("# \u{0}\n"), &["AR-D002  7:3"]);
     assert_stops(&identity("\u{feff}# joined\n"), &["AR-D002  7:1"]);
+    // Beyond what is read for the first document nobody looks.
+    let mut source = identity(&format!("---\n{}", " ".repeat(1000))).into_bytes();
+    source.push(0xff);
+    assert_eq!(judge(&source, &Server::default()).stage, Stage::Ok);
+
+    let text = identity("# ä😀\n").replace("secrets", "ä");
+    for bytes in [u16::to_le_bytes as fn(u16) -> [u8; 2], u16::to_be_bytes] {
+        let mut source: Vec<u8> = bytes(0xfeff).to_vec();
+        source.extend(text.encode_utf16().flat_map(bytes));
+        let judgement = judge(&source, &Server::default());
+        assert_eq!(
+            judgement.configuration.unwrap().resources[0].resources,
+            ["ä"]
+        );
+        source.push(0);
+        assert_eq!(found(&judge(&source, &Server::default())), ["AR-D002  8:1"]);
+        source.truncate(20);
+        source.extend(bytes(0xd800));
+        assert_eq!(
+            found(&judge(&source, &Server::default())),
+            ["AR-D002  1:10"]
+        );
+    }
+
     let mut source = identity("# ä").into_bytes();
     source.extend([0xff, b'\n']);
     let judgement = judge(&source, &Server::default());
