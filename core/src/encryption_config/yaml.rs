@@ -268,14 +268,7 @@ fn scalar(
             "take the tag away",
         )
     })?;
-    match scalar {
-        Scalar::Float(number) if !number.is_finite() => Err(unusable(
-            place,
-            "infinity and not-a-number cannot be read",
-            "put the value in quotes if it is meant as text",
-        )),
-        scalar => Ok(Value::Scalar(scalar, text)),
-    }
+    Ok(Value::Scalar(scalar, text))
 }
 
 fn fault_of(source: &[u8], error: &libyaml_safer::Error) -> Finding {
@@ -328,12 +321,17 @@ struct Walk<'a> {
     aliased: u64,
     alias_depth: u64,
     bytes: usize,
+    /// Infinity or not-a-number, in what was walked through and still counts.
+    infinite: Option<Place>,
 }
 
 enum Step<'a> {
     Field(Option<&'a str>),
     Index(usize),
 }
+
+/// The keys of a mapping so far; with each the place of what has no form in JSON in its value.
+type Seen<'a> = HashMap<Key<'a>, Option<Place>>;
 
 /// A mapping key as Go compares it: type and value.
 #[derive(Eq, Hash, PartialEq)]
@@ -358,12 +356,20 @@ impl<'a> Walk<'a> {
             aliased: 0,
             alias_depth: 0,
             bytes: 0,
+            infinite: None,
         }
     }
 
     fn run(mut self) -> Result<Vec<Finding>, Finding> {
         if let Some(root) = self.tree.root {
-            self.node(root, &mut HashSet::new(), None)?;
+            self.node(root, &mut Seen::new(), None)?;
+        }
+        if let Some(place) = self.infinite {
+            return Err(unusable(
+                place,
+                "infinity and not-a-number cannot be read",
+                "put the value in quotes if it is meant as text",
+            ));
         }
         Ok(self.duplicates)
     }
@@ -372,14 +378,17 @@ impl<'a> Walk<'a> {
     fn node(
         &mut self,
         id: NodeId,
-        seen: &mut HashSet<Key<'a>>,
+        seen: &mut Seen<'a>,
         merged_at: Option<Place>,
     ) -> Result<(), Finding> {
         let tree = self.tree;
         let node = tree.node(id);
         self.count(node.place)?;
         match &node.value {
-            Value::Scalar(_, text) => {
+            Value::Scalar(scalar, text) => {
+                if matches!(scalar, Scalar::Float(number) if !number.is_finite()) {
+                    self.infinite = self.infinite.or(Some(node.place));
+                }
                 self.bytes += text.expose().len();
                 // Go shares the bytes of what an alias repeats; here they are copied.
                 if self.bytes > 2 * MAX_BYTES {
@@ -407,7 +416,7 @@ impl<'a> Walk<'a> {
             Value::List(items) => {
                 for (index, item) in items.iter().enumerate() {
                     self.inside(node.place, Step::Index(index), |walk| {
-                        walk.node(*item, &mut HashSet::new(), None)
+                        walk.node(*item, &mut Seen::new(), None)
                     })?;
                 }
                 Ok(())
@@ -419,7 +428,7 @@ impl<'a> Walk<'a> {
     fn map(
         &mut self,
         pairs: &'a [Pair],
-        seen: &mut HashSet<Key<'a>>,
+        seen: &mut Seen<'a>,
         merged_at: Option<Place>,
     ) -> Result<(), Finding> {
         let tree = self.tree;
@@ -429,7 +438,9 @@ impl<'a> Walk<'a> {
                 self.merge(pair.value, seen, merged_at.unwrap_or(place))?;
                 continue;
             }
-            self.node(pair.key, &mut HashSet::new(), None)?;
+            let before = self.infinite;
+            self.node(pair.key, &mut Seen::new(), None)?;
+            self.infinite = None; // as a key it becomes text
             let (key, name) = match tree.value(pair.key) {
                 Value::Scalar(Scalar::Text, text) => {
                     (Key::Text(text.expose()), Some(text.expose()))
@@ -446,11 +457,20 @@ impl<'a> Walk<'a> {
                 }
             };
             self.inside(place, Step::Field(name), |walk| {
-                walk.node(pair.value, &mut HashSet::new(), None)
+                walk.node(pair.value, &mut Seen::new(), None)
             })?;
-            if !seen.insert(key) {
+            let infinite = std::mem::replace(&mut self.infinite, before);
+            // A lenient server forgets the value that was there before.
+            if seen.insert(key, infinite).is_some() {
                 self.duplicate(name, merged_at.unwrap_or(place), merged_at.is_some());
             }
+        }
+        if merged_at.is_none() {
+            let within = seen
+                .values()
+                .flatten()
+                .min_by_key(|at| (at.line, at.column));
+            self.infinite = self.infinite.or(within.copied());
         }
         Ok(())
     }
@@ -458,7 +478,7 @@ impl<'a> Walk<'a> {
     fn merge(
         &mut self,
         value: NodeId,
-        seen: &mut HashSet<Key<'a>>,
+        seen: &mut Seen<'a>,
         merged_at: Place,
     ) -> Result<(), Finding> {
         let tree = self.tree;

@@ -278,10 +278,24 @@ fn aliases_and_merges() {
         "x: .nan\n",
         "? [a]\n: b\n",
         "~: b\n",
+        "x: {a: [.inf]}\n",
+        "x: {a: &a {b: .inf}, c: {<<: *a}}\n",
     ] {
         let judgement = lenient(&identity(wrong));
         assert_eq!(judgement.findings[0].id, "AR-D012", "{wrong}");
         assert_eq!(judgement.findings[0].line, 7, "{wrong}");
+    }
+}
+
+#[test]
+fn what_is_overridden_is_forgotten() {
+    for source in [
+        "x: .nan\nx: 1\n",
+        "x: {a: .inf}\nx: 1\n",
+        "x: {a: .inf, a: 1}\n",
+        ".inf: 1\n",
+    ] {
+        assert_eq!(lenient(&identity(source)).stage, Stage::Ok, "{source}");
     }
 }
 
