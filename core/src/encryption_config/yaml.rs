@@ -321,8 +321,8 @@ struct Walk<'a> {
     aliased: u64,
     alias_depth: u64,
     bytes: usize,
-    /// Infinity or not-a-number, in what was walked through and still counts.
-    infinite: Option<Place>,
+    /// The first, in what was walked through and still counts.
+    unfit: Option<Unfit>,
 }
 
 enum Step<'a> {
@@ -330,8 +330,11 @@ enum Step<'a> {
     Index(usize),
 }
 
-/// The keys of a mapping so far; with each the place of what has no form in JSON in its value.
-type Seen<'a> = HashMap<Key<'a>, Option<Place>>;
+/// The keys of a mapping so far; with each what of it has no form in JSON.
+type Seen<'a> = HashMap<Key<'a>, Option<Unfit>>;
+
+/// Where something has no form in JSON, the sentence that says so, and what to do.
+type Unfit = (Place, &'static str, &'static str);
 
 /// A mapping key as Go compares it: type and value.
 #[derive(Eq, Hash, PartialEq)]
@@ -340,6 +343,8 @@ enum Key<'a> {
     Int(i64),
     Float(u64),
     Bool(bool),
+    Uint(u64),
+    Null,
 }
 
 impl<'a> Walk<'a> {
@@ -356,7 +361,7 @@ impl<'a> Walk<'a> {
             aliased: 0,
             alias_depth: 0,
             bytes: 0,
-            infinite: None,
+            unfit: None,
         }
     }
 
@@ -364,12 +369,8 @@ impl<'a> Walk<'a> {
         if let Some(root) = self.tree.root {
             self.node(root, &mut Seen::new(), None)?;
         }
-        if let Some(place) = self.infinite {
-            return Err(unusable(
-                place,
-                "infinity and not-a-number cannot be read",
-                "put the value in quotes if it is meant as text",
-            ));
+        if let Some((place, message, fix)) = self.unfit {
+            return Err(unusable(place, message, fix));
         }
         Ok(self.duplicates)
     }
@@ -387,7 +388,11 @@ impl<'a> Walk<'a> {
         match &node.value {
             Value::Scalar(scalar, text) => {
                 if matches!(scalar, Scalar::Float(number) if !number.is_finite()) {
-                    self.infinite = self.infinite.or(Some(node.place));
+                    self.unfit = self.unfit.or(Some((
+                        node.place,
+                        "infinity and not-a-number cannot be read",
+                        "put the value in quotes if it is meant as text",
+                    )));
                 }
                 self.bytes += text.expose().len();
                 // Go shares the bytes of what an alias repeats; here they are copied.
@@ -431,6 +436,9 @@ impl<'a> Walk<'a> {
         seen: &mut Seen<'a>,
         merged_at: Option<Place>,
     ) -> Result<(), Finding> {
+        const NO_NAME: &str = "a field's name must be text";
+        const WRITE_NAME: &str = "write the name of a field before the colon";
+
         let tree = self.tree;
         for pair in pairs {
             let place = tree.place(pair.key);
@@ -438,9 +446,9 @@ impl<'a> Walk<'a> {
                 self.merge(pair.value, seen, merged_at.unwrap_or(place))?;
                 continue;
             }
-            let before = self.infinite;
+            let before = self.unfit;
             self.node(pair.key, &mut Seen::new(), None)?;
-            self.infinite = None; // as a key it becomes text
+            self.unfit = None; // as a key a number becomes text
             let (key, name) = match tree.value(pair.key) {
                 Value::Scalar(Scalar::Text, text) => {
                     (Key::Text(text.expose()), Some(text.expose()))
@@ -448,20 +456,19 @@ impl<'a> Walk<'a> {
                 Value::Scalar(Scalar::Int(number), _) => (Key::Int(*number), None),
                 Value::Scalar(Scalar::Float(number), _) => (Key::Float(number.to_bits()), None),
                 Value::Scalar(Scalar::Bool(truth), _) => (Key::Bool(*truth), None),
-                _ => {
-                    return Err(unusable(
-                        place,
-                        "a field's name must be text",
-                        "write the name of a field before the colon",
-                    ));
-                }
+                Value::Scalar(Scalar::Uint(number), _) => (Key::Uint(*number), None),
+                Value::Scalar(Scalar::Null, _) => (Key::Null, None),
+                _ => return Err(unusable(place, NO_NAME, WRITE_NAME)),
             };
+            if matches!(key, Key::Uint(_) | Key::Null) {
+                self.unfit = Some((place, NO_NAME, WRITE_NAME));
+            }
             self.inside(place, Step::Field(name), |walk| {
                 walk.node(pair.value, &mut Seen::new(), None)
             })?;
-            let infinite = std::mem::replace(&mut self.infinite, before);
+            let unfit = std::mem::replace(&mut self.unfit, before);
             // A lenient server forgets the value that was there before.
-            if seen.insert(key, infinite).is_some() {
+            if seen.insert(key, unfit).is_some() {
                 self.duplicate(name, merged_at.unwrap_or(place), merged_at.is_some());
             }
         }
@@ -469,8 +476,8 @@ impl<'a> Walk<'a> {
             let within = seen
                 .values()
                 .flatten()
-                .min_by_key(|at| (at.line, at.column));
-            self.infinite = self.infinite.or(within.copied());
+                .min_by_key(|unfit| (unfit.0.line, unfit.0.column));
+            self.unfit = self.unfit.or(within.copied());
         }
         Ok(())
     }

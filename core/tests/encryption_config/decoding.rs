@@ -278,6 +278,7 @@ fn aliases_and_merges() {
         "x: .nan\n",
         "? [a]\n: b\n",
         "~: b\n",
+        "18446744073709551615: b\n",
         "x: {a: [.inf]}\n",
         "x: {a: &a {b: .inf}, c: {<<: *a}}\n",
     ] {
@@ -294,6 +295,7 @@ fn what_is_overridden_is_forgotten() {
         "x: {a: .inf}\nx: 1\n",
         "x: {a: .inf, a: 1}\n",
         ".inf: 1\n",
+        "x: {~: 1, 18446744073709551615: 1}\nx: 1\n",
     ] {
         assert_eq!(lenient(&identity(source)).stage, Stage::Ok, "{source}");
     }
