@@ -306,7 +306,10 @@ async fn check_leases(api: &ApiServer, listed: usize) -> Result<(), Failure> {
         return Err(Failure::unusable(format!(
             "the cluster has {alive} API servers, and {listed} are listed"
         ))
-        .hint("list all of them: one that is forgotten goes on writing with the old key"));
+        .hint(
+            "list all of them: one that is forgotten goes on writing with the old key. One that was \
+             taken away keeps its Lease in kube-system for an hour",
+        ));
     }
     Ok(())
 }

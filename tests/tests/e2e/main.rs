@@ -1,6 +1,7 @@
 //! End to end: our programs against a real kube-apiserver and etcd.
 
 mod control_plane;
+mod generate;
 mod killed;
 mod kms_plugin;
 mod refused;

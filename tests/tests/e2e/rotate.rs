@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use atrest_tests::atrest::{self, Ended};
 use atrest_tests::plugin::Plugin;
@@ -73,4 +74,22 @@ async fn from_plaintext_to_a_key_to_another_to_kms_with_every_byte_intact() {
 
     stored.assert_readable(&client).await;
     assert_eq!(secrets::bodies_digest(&client).await.unwrap(), bodies);
+}
+
+/// Nothing is sped up: the server polls its file once a minute and ends requests after one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_rotation_with_the_stock_poll() {
+    let plane = ControlPlane::start(Options {
+        reload_poll: None,
+        request_timeout: Duration::from_secs(60),
+        ..Options::default()
+    });
+    let client = plane.client(0).await;
+    let stored = FEW.store(&client, "stock").await.unwrap();
+    let done = rotate(&plane, "run", &["--to", "aesgcm"]).expect(0);
+    assert!(done.stderr.contains("waiting until it has loaded its file"));
+    let keys = key_names(&plane.servers[0].encryption_config);
+    assert_eq!(keys.len(), 1);
+    stored_values::assert_prefix(&plane, stored.len(), &format!("k8s:enc:aesgcm:v1:{}:", keys[0]));
+    stored.assert_readable(&client).await;
 }
