@@ -36,6 +36,7 @@ const EMPTY_RUN: &str = "
 pub struct Node {
     name: String,
     address: String,
+    cgroup: String,
     machine: Machine,
     containerd: Service,
     kubelet: Service,
@@ -114,6 +115,7 @@ impl Node {
         let mut node = Self {
             name,
             address,
+            cgroup,
             machine,
             containerd,
             kubelet,
@@ -285,8 +287,8 @@ impl Node {
         });
     }
 
-    /// A reboot in small: every process of the node is killed at once, `/run` is empty, and
-    /// containerd and the kubelet start again. Returns before the API server does.
+    /// A reboot in small: every process of the node is killed at once, `/run` and its cgroups
+    /// are empty, and containerd and the kubelet start again. Returns before the API server does.
     pub fn reboot(&mut self) {
         // All but the first, which holds the namespaces, and this shell.
         run(self.command("sh").args(["-c", "kill -s KILL -- -1"]));
@@ -303,6 +305,8 @@ impl Node {
             std::thread::sleep(Duration::from_millis(20));
         }
         run(self.command("sh").args(["-c", EMPTY_RUN]));
+        // What a kubelet finds here it takes for containers, and asks containerd at length.
+        cgroups::empty(&self.cgroup);
         self.containerd = start_containerd(&self.machine);
         self.kubelet = start_kubelet(&self.machine, self.programs, &self.address);
     }
