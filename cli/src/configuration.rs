@@ -48,6 +48,9 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
 
 /// Every resource that an entry names, wildcards among them.
 pub(crate) fn named_resources(configuration: &EncryptionConfiguration) -> Vec<GroupResource> {
-    let names = configuration.resources.iter().flat_map(|entry| &entry.resources);
+    let names = configuration
+        .resources
+        .iter()
+        .flat_map(|entry| &entry.resources);
     names.map(|name| GroupResource::parse(name)).collect()
 }

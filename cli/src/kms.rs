@@ -24,9 +24,14 @@ pub(crate) async fn key_ids(
     sockets: &[KmsSocket],
 ) -> BTreeMap<String, String> {
     let mut key_ids = BTreeMap::new();
-    let providers = configuration.resources.iter().flat_map(|entry| &entry.providers);
+    let providers = configuration
+        .resources
+        .iter()
+        .flat_map(|entry| &entry.providers);
     for provider in providers {
-        let Provider::Kms(kms) = provider else { continue };
+        let Provider::Kms(kms) = provider else {
+            continue;
+        };
         if kms.api_version != KmsVersion::V2 || key_ids.contains_key(&kms.name) {
             continue;
         }
@@ -50,8 +55,9 @@ pub(crate) async fn key_ids(
 pub(crate) async fn status(socket: &std::path::Path) -> Result<String, Failure> {
     let shown = socket.display();
     let unread = |reason: String| {
-        Failure::unread(format!("cannot ask the KMS plugin at {shown}: {reason}"))
-            .hint("run this on the node of the plugin, or name its socket with --kms-socket NAME=PATH")
+        Failure::unread(format!("cannot ask the KMS plugin at {shown}: {reason}")).hint(
+            "run this on the node of the plugin, or name its socket with --kms-socket NAME=PATH",
+        )
     };
     let endpoint = Endpoint::from_shared(format!("unix://{shown}"))
         .map_err(|_| unread("not a path of a socket".into()))?

@@ -7,4 +7,5 @@
 pub mod at_rest;
 pub mod encryption_config;
 pub mod keyring;
+pub mod rotation;
 pub mod secret;

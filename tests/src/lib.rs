@@ -4,8 +4,12 @@
 #![allow(clippy::print_stderr)] // a harness talks on stderr
 #![allow(clippy::disallowed_methods)] // the bans are about files of users, not those of a test
 
+pub mod atrest;
 pub mod binaries;
 pub mod keeper;
 pub mod nodes;
+pub mod packages;
 pub mod processes;
 pub mod programs;
+pub mod secrets;
+pub mod stored_values;

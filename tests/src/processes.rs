@@ -148,6 +148,11 @@ impl ControlPlane {
         self.directory.join("pki")
     }
 
+    /// The API servers' `--request-timeout`: how long a write may be in flight.
+    pub fn request_timeout(&self) -> Duration {
+        self.options.request_timeout
+    }
+
     /// The audit log of an API server, at level Metadata.
     pub fn audit_log(&self, server: usize) -> PathBuf {
         self.directory.join(format!("audit-{server}.log"))

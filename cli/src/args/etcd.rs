@@ -7,18 +7,38 @@ use std::path::PathBuf;
 #[command(next_help_heading = "etcd")]
 pub(crate) struct EtcdFlags {
     /// An address such as https://127.0.0.1:2379; repeatable or separated by commas.
-    #[arg(long = "etcd-endpoints", value_name = "URL", value_delimiter = ',')]
+    #[arg(
+        long = "etcd-endpoints",
+        global = true,
+        value_name = "URL",
+        value_delimiter = ','
+    )]
     pub(crate) endpoints: Vec<String>,
     /// The CA that signed etcd's server certificate.
-    #[arg(long = "etcd-cacert", value_name = "FILE")]
+    #[arg(long = "etcd-cacert", global = true, value_name = "FILE")]
     pub(crate) cacert: Option<PathBuf>,
     /// The client certificate.
-    #[arg(long = "etcd-cert", value_name = "FILE", requires = "key")]
+    #[arg(
+        long = "etcd-cert",
+        global = true,
+        value_name = "FILE",
+        requires = "key"
+    )]
     pub(crate) cert: Option<PathBuf>,
     /// The client certificate's key.
-    #[arg(long = "etcd-key", value_name = "FILE", requires = "cert")]
+    #[arg(
+        long = "etcd-key",
+        global = true,
+        value_name = "FILE",
+        requires = "cert"
+    )]
     pub(crate) key: Option<PathBuf>,
     /// kube-apiserver's own --etcd-prefix.
-    #[arg(long = "etcd-prefix", value_name = "PREFIX", default_value = "/registry")]
+    #[arg(
+        long = "etcd-prefix",
+        global = true,
+        value_name = "PREFIX",
+        default_value = "/registry"
+    )]
     pub(crate) prefix: String,
 }

@@ -1,5 +1,60 @@
 //! `atrest generate`
 
+use std::path::PathBuf;
+use std::time::Duration;
+
+use atrest_core::encryption_config::Kms;
+use clap::ValueEnum;
+
 /// Write a new EncryptionConfiguration with fresh keys.
+///
+/// Keys are 32 bytes of the operating system's generator. The file is written whole or not at all,
+/// readable for its owner only; one that exists is left alone. `--output json` writes JSON instead
+/// of YAML.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Generate {}
+pub(crate) struct Generate {
+    /// What encrypts.
+    #[arg(long, value_enum, default_value_t = GenerateProvider::Secretbox)]
+    pub(crate) provider: GenerateProvider,
+    /// A resource that is encrypted: `secrets`, `widgets.example.com`, or a wildcard: `'*.'` for
+    /// the core group, `'*.apps'` for another one, `'*.*'` for all. Can be repeated.
+    #[arg(long = "resource", value_name = "RESOURCE", default_value = "secrets")]
+    pub(crate) resources: Vec<String>,
+    /// The file to write, `-` for stdout.
+    #[arg(long, short = 'o', value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Replace the file if it exists. Values under its keys can then not be read any more.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Leave `identity: {}` out: values that are stored in plaintext cannot be read then.
+    #[arg(long)]
+    pub(crate) no_identity: bool,
+    /// The name that stands in front of each value which the KMS plugin wrote.
+    #[arg(long, value_name = "NAME", default_value = "atrest")]
+    pub(crate) kms_name: String,
+    /// The KMS plugin's socket: `unix:///run/atrest/kms.sock`.
+    #[arg(long, value_name = "URL", required_if_eq("provider", "kms"))]
+    pub(crate) kms_endpoint: Option<String>,
+    /// How long the API server waits for the KMS plugin: `3s`, `500ms`.
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = timeout)]
+    pub(crate) kms_timeout: Duration,
+}
+
+/// The first provider of the new file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum GenerateProvider {
+    /// AES-CBC: not authenticated, for compatibility.
+    Aescbc,
+    /// AES-GCM: rotate its key before 2^32 writes.
+    Aesgcm,
+    /// XSalsa20-Poly1305.
+    Secretbox,
+    /// A KMS v2 plugin.
+    Kms,
+    /// No encryption.
+    Identity,
+}
+
+fn timeout(text: &str) -> Result<Duration, &'static str> {
+    Kms::parse_timeout(text).ok_or("write a positive number and its unit, as in 3s or 500ms")
+}

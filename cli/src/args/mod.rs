@@ -3,6 +3,7 @@
 mod etcd;
 mod generate;
 mod reencrypt;
+mod rotate;
 mod validate;
 mod verify;
 
@@ -11,8 +12,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::etcd::EtcdFlags;
-pub(crate) use self::generate::Generate;
+pub(crate) use self::generate::{Generate, GenerateProvider};
 pub(crate) use self::reencrypt::Reencrypt;
+pub(crate) use self::rotate::{Rotate, RotateAction, RotateFlags};
 pub(crate) use self::validate::Validate;
 pub(crate) use self::verify::{KmsSocket, Verify};
 
@@ -39,7 +41,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) context: Option<String>,
     /// How results are printed to stdout.
-    #[arg(long, short, global = true, value_enum, default_value_t = Output::Text)]
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
     /// No progress and no talk on stderr but errors.
     #[arg(long, short, global = true)]
@@ -63,6 +65,8 @@ pub(crate) enum Command {
     Generate(Generate),
     /// Rewrite what is not under the current key.
     Reencrypt(Reencrypt),
+    /// Rotate the key that writes, in steps that can be resumed, and prove it.
+    Rotate(Box<Rotate>),
     /// Give kube-apiserver's verdict on EncryptionConfiguration files.
     Validate(Validate),
     /// Count what is stored in etcd by the key that wrote it.

@@ -20,9 +20,9 @@ pub(crate) struct Reencrypt {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Pace {
     /// Requests in flight.
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, global = true, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) max_in_flight: Option<u16>,
     /// Objects a second [default: no limit].
-    #[arg(long, value_name = "RATE", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, global = true, value_name = "RATE", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_rate: Option<u32>,
 }

@@ -104,7 +104,9 @@ impl ApiServer {
             Failure::unusable(format!("not an address of an API server: {url:?}"))
                 .hint("it looks like https://10.0.0.11:6443")
         })?;
-        config.tls_server_name = tls_server_name.map(str::to_owned).or(config.tls_server_name);
+        config.tls_server_name = tls_server_name
+            .map(str::to_owned)
+            .or(config.tls_server_name);
         if let Some(file) = ca_file {
             config.root_cert = None;
             config.root_cert_file = Some(file.to_owned());
@@ -116,11 +118,16 @@ impl ApiServer {
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.read_timeout = Some(READ_TIMEOUT);
         config.default_retry = false; // what may be tried again is ours to say
-        let url = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+        let url = config
+            .cluster_url
+            .to_string()
+            .trim_end_matches('/')
+            .to_owned();
         let client = kube::Client::try_from(config).map_err(|_| {
             // kube's own words may quote key material.
-            Failure::unusable("the kubeconfig's certificates or keys cannot be used")
-                .hint("check client-certificate-data, client-key-data and certificate-authority-data")
+            Failure::unusable("the kubeconfig's certificates or keys cannot be used").hint(
+                "check client-certificate-data, client-key-data and certificate-authority-data",
+            )
         })?;
         Ok(Self { client, url })
     }
@@ -138,7 +145,9 @@ impl ApiServer {
 
     /// GET of a path, answered in JSON.
     pub(crate) async fn json<T: for<'de> Deserialize<'de>>(&self, path: &str) -> Result<T, Error> {
-        let body = self.send(Request::get(path), "application/json", Vec::new()).await?;
+        let body = self
+            .send(Request::get(path), "application/json", Vec::new())
+            .await?;
         serde_json::from_slice(&body).map_err(|_| Error::Garbled("JSON of the expected form"))
     }
 
@@ -159,7 +168,11 @@ impl ApiServer {
             .header(header::ACCEPT, accept)
             .body(Body::from(body))
             .map_err(|_| Error::Garbled("request"))?;
-        let response = self.client.send(request).await.map_err(|error| unreachable(&error))?;
+        let response = self
+            .client
+            .send(request)
+            .await
+            .map_err(|error| unreachable(&error))?;
         let status = response.status();
         let body = response
             .into_body()
@@ -207,7 +220,9 @@ fn kubeconfig_failure(error: &KubeconfigError) -> Failure {
         KubeconfigError::MissingClusterUrl => "the kubeconfig names no server".into(),
         _ => "the kubeconfig cannot be used".into(),
     };
-    Failure::unusable(message).hint("name one with --kubeconfig; on a control-plane node it is /etc/kubernetes/admin.conf")
+    Failure::unusable(message).hint(
+        "name one with --kubeconfig; on a control-plane node it is /etc/kubernetes/admin.conf",
+    )
 }
 
 /// The innermost reason says most: `Connection refused`, `invalid peer certificate: ...`.
@@ -309,13 +324,19 @@ mod tests {
     fn a_refusal_says_who_may_not_do_what() {
         let body = br#"{"reason":"Forbidden","message":"secrets is forbidden: User \"u\" cannot list resource \"secrets\" in API group \"\" at the cluster scope"}"#;
         let error = answer(StatusCode::FORBIDDEN, body).to_string();
-        assert!(error.contains("User \"u\" cannot list resource \"secrets\""), "{error}");
+        assert!(
+            error.contains("User \"u\" cannot list resource \"secrets\""),
+            "{error}"
+        );
     }
 
     #[test]
     fn poison_is_named_by_its_key() {
         let body = br#"{"message":"Internal error occurred: unable to transform key \"/registry/secrets/a/b\": no matching prefix found"}"#;
         let error = answer(StatusCode::INTERNAL_SERVER_ERROR, body).to_string();
-        assert!(error.ends_with("cannot be decrypted: /registry/secrets/a/b"), "{error}");
+        assert!(
+            error.ends_with("cannot be decrypted: /registry/secrets/a/b"),
+            "{error}"
+        );
     }
 }

@@ -167,8 +167,8 @@ impl ApiServer {
         })
         .map_err(|_| Error::Garbled("patch"))?;
         let path = resource.path(object_.namespace.as_deref(), &object_.name);
-        let request = Request::patch(path)
-            .header(header::CONTENT_TYPE, "application/merge-patch+json");
+        let request =
+            Request::patch(path).header(header::CONTENT_TYPE, "application/merge-patch+json");
         object(&self.send(request, OBJECT, patch).await?)
     }
 }
@@ -181,7 +181,10 @@ fn object(body: &[u8]) -> Result<Object, Error> {
 
 /// Tokens are base64: of their alphabet, three characters mean something else in a query.
 fn query_value(token: &str) -> String {
-    token.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D")
+    token
+        .replace('+', "%2B")
+        .replace('/', "%2F")
+        .replace('=', "%3D")
 }
 
 #[cfg(test)]

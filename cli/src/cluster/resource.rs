@@ -60,7 +60,10 @@ pub(crate) async fn find(
     let base = if resource.group.is_empty() {
         "/api/v1".to_owned()
     } else {
-        match server.json::<Group>(&format!("/apis/{}", resource.group)).await {
+        match server
+            .json::<Group>(&format!("/apis/{}", resource.group))
+            .await
+        {
             Ok(group) => format!("/apis/{}", group.preferred_version.group_version),
             Err(error) if error.code() == Some(404) => return Ok(None),
             Err(error) => return Err(error),

@@ -1,9 +1,177 @@
 //! `atrest generate`
 
-use crate::args::{Generate, Global};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use atrest_core::encryption_config::{
+    EncryptionConfiguration, Format, Key, Kms, KmsVersion, Provider, ResourceEntry, Server, judge,
+    render,
+};
+use atrest_core::secret::SecretBytes;
+
+use crate::args::{Generate, GenerateProvider, Global, Output};
+use crate::report;
 use crate::status::{ExitStatus, Failure};
 
+/// Of every local provider: aescbc and aesgcm take shorter ones, for which there is no reason.
+const KEY_LENGTH: usize = 32;
+
 /// Runs the command.
-pub(crate) fn run(_global: &Global, _arguments: &Generate) -> Result<ExitStatus, Failure> {
-    Err(Failure::unusable("not there yet"))
+pub(crate) fn run(global: &Global, arguments: &Generate) -> Result<ExitStatus, Failure> {
+    if let Some(endpoint) = &arguments.kms_endpoint {
+        refuse_misleading(endpoint)?;
+    }
+    let configuration = configuration(arguments)?;
+    let format = match global.output {
+        Output::Text | Output::Yaml => Format::Yaml,
+        Output::Json => Format::Json,
+    };
+    let bytes = render(&configuration, format);
+    refuse_what_is_rejected(&bytes, &configuration)?;
+
+    if arguments.file == Path::new("-") {
+        report::bytes(bytes.expose())?;
+    } else {
+        write(arguments, &bytes)?;
+    }
+    if !global.quiet {
+        tell(arguments, &configuration);
+    }
+    Ok(ExitStatus::Done)
+}
+
+fn configuration(arguments: &Generate) -> Result<EncryptionConfiguration, Failure> {
+    let mint = || {
+        let today = jiff::Timestamp::now()
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .date();
+        Key::mint(KEY_LENGTH, today)
+            .map(|key| vec![key])
+            .map_err(|error| Failure::unread(error).hint("look for what forbids getrandom(2)"))
+    };
+    let first = match arguments.provider {
+        GenerateProvider::Aescbc => Provider::AesCbc(mint()?),
+        GenerateProvider::Aesgcm => Provider::AesGcm(mint()?),
+        GenerateProvider::Secretbox => Provider::Secretbox(mint()?),
+        GenerateProvider::Kms => Provider::Kms(Kms {
+            api_version: KmsVersion::V2,
+            name: arguments.kms_name.clone(),
+            endpoint: arguments.kms_endpoint.clone().unwrap_or_default(),
+            timeout: arguments.kms_timeout,
+            cachesize: None,
+        }),
+        GenerateProvider::Identity => Provider::Identity,
+    };
+    let mut providers = vec![first];
+    if arguments.provider != GenerateProvider::Identity && !arguments.no_identity {
+        providers.push(Provider::Identity);
+    }
+    Ok(EncryptionConfiguration {
+        resources: vec![ResourceEntry {
+            resources: arguments.resources.clone(),
+            providers,
+        }],
+    })
+}
+
+/// kube-apiserver takes URLs whose path is not what it seems to be: of `unix://run/k.sock` it dials
+/// `/k.sock`.
+fn refuse_misleading(endpoint: &str) -> Result<(), Failure> {
+    let is_path = |rest: &str| rest.len() > 1 && !rest.contains(['?', '#', '%']);
+    if endpoint
+        .strip_prefix("unix://")
+        .is_some_and(|rest| rest.starts_with('/') && is_path(rest))
+    {
+        return Ok(());
+    }
+    Err(
+        Failure::unusable("--kms-endpoint is not the URL of a socket").hint(
+            "write unix:/// and the path of the plugin's socket: unix:///run/atrest/kms.sock",
+        ),
+    )
+}
+
+/// What was asked for may be nothing that an API server takes.
+fn refuse_what_is_rejected(
+    bytes: &SecretBytes,
+    configuration: &EncryptionConfiguration,
+) -> Result<(), Failure> {
+    let judgement = judge(bytes.expose(), &Server::default());
+    if let Some(finding) = judgement.findings.first() {
+        let message = format!(
+            "kube-apiserver would reject this configuration: {}: {}",
+            finding.path, finding.message
+        );
+        return Err(Failure::unusable(message).hint(&finding.fix));
+    }
+    if judgement.configuration.as_ref() != Some(configuration) {
+        // Render and judge disagree: nobody may run with such a file.
+        return Err(
+            Failure::unusable("the file would not say what was asked for")
+                .hint("this is a fault of atrest; please report it with the command line"),
+        );
+    }
+    Ok(())
+}
+
+fn write(arguments: &Generate, bytes: &SecretBytes) -> Result<(), Failure> {
+    let path = &arguments.file;
+    let old = match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        // What it is, or why it cannot be read, is said by the read below.
+        Err(_) => Some(0),
+        Ok(metadata) => Some(metadata.mode()),
+    };
+    let Some(mode) = old else {
+        return atrest_files::replace(path, bytes.expose(), None).map_err(Failure::unusable);
+    };
+    if !arguments.force {
+        return Err(
+            Failure::unusable(format!("{} exists", path.display())).hint(
+                "name another file; --force replaces it, and values under its keys can then not be \
+             read any more",
+            ),
+        );
+    }
+    let current = atrest_files::read(path).map_err(Failure::unusable)?;
+    atrest_files::replace(path, bytes.expose(), Some(current.fingerprint()))
+        .map_err(Failure::unusable)?;
+    if mode & 0o077 != 0 {
+        report::say(format_args!(
+            "warning: {} keeps its mode {:04o}, by which others than its owner may use it",
+            path.display(),
+            mode & 0o7777
+        ));
+    }
+    Ok(())
+}
+
+fn tell(arguments: &Generate, configuration: &EncryptionConfiguration) {
+    let entry = &configuration.resources[0];
+    if arguments.file != Path::new("-") {
+        report::say(format_args!("wrote {}", arguments.file.display()));
+    }
+    for provider in &entry.providers {
+        for key in provider.keys() {
+            report::say(format_args!(
+                "{} key {}, {} bytes, SHA-256 {}...",
+                provider.name(),
+                key.name,
+                key.secret.len(),
+                key.secret.fingerprint().short(8)
+            ));
+        }
+    }
+    match (entry.providers.first(), entry.providers.last()) {
+        (Some(Provider::Identity), _) => {
+            report::say("identity is first: what is written is stored in plaintext");
+        }
+        (_, Some(Provider::Identity)) => report::say(
+            "identity is last, so that what is stored in plaintext can be read until it is \
+             rewritten; take it out when `atrest verify` finds no plaintext",
+        ),
+        _ => report::say(
+            "identity is not in the file: what is stored in plaintext cannot be read with it",
+        ),
+    }
 }

@@ -2,11 +2,13 @@
 
 mod generate;
 mod reencrypt;
+mod rotate;
 mod validate;
 mod verify;
 
 use std::future::Future;
 
+pub(crate) use self::reencrypt::server_failure;
 use crate::args::{Args, Command};
 use crate::status::{ExitStatus, Failure};
 
@@ -16,6 +18,7 @@ pub(crate) fn run(args: Args) -> Result<ExitStatus, Failure> {
     match &args.command {
         Command::Generate(generate) => generate::run(global, generate),
         Command::Reencrypt(reencrypt) => wait(reencrypt::run(global, reencrypt)),
+        Command::Rotate(rotate) => wait(rotate::run(global, rotate)),
         Command::Validate(validate) => validate::run(global, validate),
         Command::Verify(verify) => wait(verify::run(global, verify)),
     }

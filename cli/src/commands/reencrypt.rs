@@ -63,13 +63,18 @@ pub(crate) async fn run(global: &Global, arguments: &Reencrypt) -> Result<ExitSt
 pub(crate) async fn find(server: &ApiServer, name: &str) -> Result<ApiResource, Failure> {
     let resource = GroupResource::parse(name);
     if resource.is_wildcard() {
-        return Err(Failure::unusable(format!("{name} stands for many resources"))
-            .hint("name them one by one: --resource secrets --resource configmaps"));
+        return Err(
+            Failure::unusable(format!("{name} stands for many resources"))
+                .hint("name them one by one: --resource secrets --resource configmaps"),
+        );
     }
     match cluster::find(server, &resource).await {
         Ok(Some(found)) => Ok(found),
-        Ok(None) => Err(Failure::unusable(format!("{} serves no resource {name}", server.url()))
-            .hint("kubectl api-resources lists what there is; it is RESOURCE or RESOURCE.GROUP")),
+        Ok(None) => Err(
+            Failure::unusable(format!("{} serves no resource {name}", server.url())).hint(
+                "kubectl api-resources lists what there is; it is RESOURCE or RESOURCE.GROUP",
+            ),
+        ),
         Err(error) => Err(server_failure(server, &error)),
     }
 }
@@ -89,7 +94,14 @@ pub(crate) fn server_failure(server: &ApiServer, error: &Error) -> Failure {
 }
 
 fn list_failure(server: &ApiServer, name: &str, error: &Error) -> Failure {
-    let poison = matches!(error, Error::Answer { code: 500, detail: Some(_), .. });
+    let poison = matches!(
+        error,
+        Error::Answer {
+            code: 500,
+            detail: Some(_),
+            ..
+        }
+    );
     let failure = server_failure(server, error);
     if poison {
         failure.hint(format!(
@@ -145,8 +157,16 @@ impl Report {
             self.resource, self.seconds,
         );
         for object in &self.set_aside {
-            let namespace = object.namespace.as_deref().map(|n| format!("{n}/")).unwrap_or_default();
-            let _ = writeln!(out, "set aside: {namespace}{}: {}", object.name, object.reason);
+            let namespace = object
+                .namespace
+                .as_deref()
+                .map(|n| format!("{n}/"))
+                .unwrap_or_default();
+            let _ = writeln!(
+                out,
+                "set aside: {namespace}{}: {}",
+                object.name, object.reason
+            );
         }
         out
     }

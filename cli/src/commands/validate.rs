@@ -1,9 +1,111 @@
 //! `atrest validate`
 
+use std::io::{self, Read};
+use std::path::Path;
+
+use atrest_core::encryption_config::{Server, Severity, Verdict, judge};
+use atrest_core::secret::SecretBytes;
+
 use crate::args::{Global, Validate};
+use crate::report;
+use crate::report::validate::{File, Report, Unread};
 use crate::status::{ExitStatus, Failure};
 
 /// Runs the command.
-pub(crate) fn run(_global: &Global, _arguments: &Validate) -> Result<ExitStatus, Failure> {
-    Err(Failure::unusable("not there yet"))
+pub(crate) fn run(global: &Global, arguments: &Validate) -> Result<ExitStatus, Failure> {
+    let server = server(global, arguments)?;
+    let stdin = Path::new("-");
+    if arguments.files.iter().filter(|file| *file == stdin).count() > 1 {
+        return Err(Failure::unusable("stdin can be read once only").hint("name - once"));
+    }
+    let mut report = Report::new(&server);
+    for path in &arguments.files {
+        let source = if path == stdin {
+            read_stdin()
+        } else {
+            atrest_files::read(path).map_err(|error| error.to_string())
+        };
+        match source {
+            Ok(source) => report
+                .files
+                .push(File::new(path, judge(source.expose(), &server))),
+            Err(reason) => report.unread.push(Unread::new(path, reason)),
+        }
+    }
+    report::render(global.output, &report, || report.to_string())?;
+
+    if !report.unread.is_empty() {
+        for unread in &report.unread {
+            report::say(format_args!("error: {}", unread.reason));
+        }
+        return Ok(ExitStatus::Unusable);
+    }
+    let fail_on = Severity::from(arguments.fail_on);
+    let fails = |file: &File| {
+        file.verdict == Verdict::Reject
+            || file
+                .findings
+                .iter()
+                .any(|finding| finding.severity >= fail_on)
+    };
+    Ok(if report.files.iter().any(fails) {
+        ExitStatus::Findings
+    } else {
+        ExitStatus::Done
+    })
+}
+
+/// The server that judges: a release, its gates, and what the flags say about them.
+fn server(global: &Global, arguments: &Validate) -> Result<Server, Failure> {
+    let minor = arguments
+        .kubernetes_version
+        .map_or(Server::NEWEST, |version| version.0);
+    if minor > Server::NEWEST && !global.quiet {
+        report::say(format_args!(
+            "1.{minor} is newer than what is known here: judging as 1.{}",
+            Server::NEWEST
+        ));
+    }
+    let minor = minor.min(Server::NEWEST);
+    let mut server = Server {
+        automatic_reload: arguments.automatic_reload,
+        ..Server::release(minor)
+    };
+    for gate in &arguments.feature_gates {
+        let unknown = || {
+            let message = format!(
+                "the API server of 1.{minor} has no feature gate {}",
+                gate.name
+            );
+            Failure::unusable(message).hint("leave it out: the server would not start with it")
+        };
+        match gate.name.as_str() {
+            "KMSv1" if minor < 28 => return Err(unknown()),
+            "KMSv1" => server.kmsv1 = gate.enabled,
+            "KMSv2" if minor >= 32 => return Err(unknown()),
+            "KMSv2" if minor >= 29 && !gate.enabled => {
+                let message = format!("the feature gate KMSv2 of 1.{minor} cannot be turned off");
+                return Err(Failure::unusable(message).hint("leave it out"));
+            }
+            "KMSv2" => server.kmsv2 = gate.enabled,
+            _ => {}
+        }
+    }
+    Ok(server)
+}
+
+fn read_stdin() -> Result<SecretBytes, String> {
+    let mut bytes = Vec::new();
+    let read = io::stdin()
+        .lock()
+        .take(atrest_files::MAX_SIZE + 1)
+        .read_to_end(&mut bytes);
+    let bytes = SecretBytes::new(bytes);
+    match read {
+        Err(error) => Err(format!("cannot read stdin: {error}")),
+        Ok(length) if length as u64 > atrest_files::MAX_SIZE => {
+            Err("cannot read stdin: it has more than 16 MiB".to_owned())
+        }
+        Ok(_) => Ok(bytes),
+    }
 }

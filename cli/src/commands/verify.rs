@@ -62,7 +62,10 @@ fn resources(
     configuration: Option<&EncryptionConfiguration>,
 ) -> Result<Vec<GroupResource>, Failure> {
     let mut resources: Vec<_> = match configuration {
-        _ if !asked.is_empty() => asked.iter().map(|name| GroupResource::parse(name)).collect(),
+        _ if !asked.is_empty() => asked
+            .iter()
+            .map(|name| GroupResource::parse(name))
+            .collect(),
         Some(configuration) => configuration::named_resources(configuration),
         None => vec![GroupResource::parse("secrets")],
     };

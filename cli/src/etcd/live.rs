@@ -79,13 +79,19 @@ impl Client {
             Failure::unread(format!("cannot reach etcd at {address}: {reason}"))
                 .hint("check --etcd-endpoints, --etcd-cacert, --etcd-cert and --etcd-key")
         };
-        let channel = endpoint.connect().await.map_err(|error| unreached(innermost(&error)))?;
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|error| unreached(innermost(&error)))?;
         let status = MaintenanceClient::new(channel.clone())
             .status(StatusRequest {})
             .await
             .map_err(|status| unreached(describe(&status)))?
             .into_inner();
-        let cluster_id = status.header.map(|header| header.cluster_id).unwrap_or_default();
+        let cluster_id = status
+            .header
+            .map(|header| header.cluster_id)
+            .unwrap_or_default();
         Ok(Self {
             kv: KvClient::new(channel).max_decoding_message_size(MAX_MESSAGE),
             cluster_id: format!("{cluster_id:x}"),
@@ -113,11 +119,17 @@ impl Client {
                 .range(request.clone())
                 .await
                 .map_err(|status| {
-                    Failure::unread(format!("cannot read {directory} from etcd: {}", describe(&status)))
+                    Failure::unread(format!(
+                        "cannot read {directory} from etcd: {}",
+                        describe(&status)
+                    ))
                 })?
                 .into_inner();
             if request.revision == 0 {
-                request.revision = page.header.map(|header| header.revision).unwrap_or_default();
+                request.revision = page
+                    .header
+                    .map(|header| header.revision)
+                    .unwrap_or_default();
             }
             let mut bytes = 1;
             for pair in &page.kvs {
@@ -146,9 +158,16 @@ impl Client {
             ..RangeRequest::default()
         };
         let response = self.kv.range(request).await.map_err(|status| {
-            Failure::unread(format!("cannot read etcd's revision: {}", describe(&status)))
+            Failure::unread(format!(
+                "cannot read etcd's revision: {}",
+                describe(&status)
+            ))
         })?;
-        Ok(response.into_inner().header.map(|header| header.revision).unwrap_or_default())
+        Ok(response
+            .into_inner()
+            .header
+            .map(|header| header.revision)
+            .unwrap_or_default())
     }
 }
 

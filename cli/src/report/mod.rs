@@ -1,6 +1,7 @@
 //! What the program says: stdout is data, stderr is talk.
 
 pub(crate) mod progress;
+pub(crate) mod validate;
 pub(crate) mod verify;
 
 use std::io::{self, Write};
@@ -22,9 +23,14 @@ pub(crate) fn failure(failure: &Failure) {
 
 /// Prints data as it is.
 pub(crate) fn text(data: &str) -> Result<(), Failure> {
+    bytes(data.as_bytes())
+}
+
+/// Prints data as it is.
+pub(crate) fn bytes(data: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     stdout
-        .write_all(data.as_bytes())
+        .write_all(data)
         .and_then(|()| stdout.flush())
         .map_err(|error| Failure::unread(format!("cannot write to stdout: {error}")))
 }

@@ -49,7 +49,9 @@ impl Progress {
     pub(crate) fn done(&self) {
         self.bar.inc(1);
         let Some(line) = &self.line else { return };
-        let Ok(mut last) = line.try_lock() else { return };
+        let Ok(mut last) = line.try_lock() else {
+            return;
+        };
         if last.elapsed() < EVERY {
             return;
         }
@@ -57,7 +59,10 @@ impl Progress {
         let (done, total) = (self.bar.position(), self.bar.length().unwrap_or_default());
         let rate = done as f64 / self.bar.elapsed().as_secs_f64();
         let left = (total.saturating_sub(done)) as f64 / rate;
-        say(format!("{} {done} of {total}, {rate:.0}/s, {left:.0} s left", self.what));
+        say(format!(
+            "{} {done} of {total}, {rate:.0}/s, {left:.0} s left",
+            self.what
+        ));
     }
 }
 

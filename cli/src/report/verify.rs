@@ -83,7 +83,9 @@ impl Report {
                 etcd_id: Some(source.etcd_id.clone()),
             },
             revision: source.revision,
-            finished_at: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            finished_at: jiff::Timestamp::now()
+                .strftime("%Y-%m-%dT%H:%M:%SZ")
+                .to_string(),
             config_sha256: source.config.map(|fingerprint| fingerprint.to_string()),
             resources: census
                 .resources
@@ -132,7 +134,11 @@ impl Report {
     pub(crate) fn text(&self) -> String {
         let mut out = String::new();
         for resource in &self.resources {
-            let _ = writeln!(out, "{}: {} at revision {}", resource.resource, resource.total, self.revision);
+            let _ = writeln!(
+                out,
+                "{}: {} at revision {}",
+                resource.resource, resource.total, self.revision
+            );
             let rows: Vec<[String; 4]> = resource
                 .by_key
                 .iter()
@@ -148,7 +154,11 @@ impl Report {
             out += &table(["COUNT", "STATE", "PROVIDER", "KEY"], &rows);
         }
         for object in self.objects.iter().take(10) {
-            let key = object.key.as_deref().or(object.key_base64.as_deref()).unwrap_or_default();
+            let key = object
+                .key
+                .as_deref()
+                .or(object.key_base64.as_deref())
+                .unwrap_or_default();
             let _ = writeln!(out, "{:13} {}", object.state, escape(key));
         }
         let more = self.objects.len().saturating_sub(10) as u64 + self.objects_omitted;
@@ -194,7 +204,13 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> 
     let header = header.map(str::to_owned);
     let lines: Vec<&[String; N]> = std::iter::once(&header).chain(rows).collect();
     let width: Vec<usize> = (0..N)
-        .map(|i| lines.iter().map(|line| line[i].chars().count()).max().unwrap_or_default())
+        .map(|i| {
+            lines
+                .iter()
+                .map(|line| line[i].chars().count())
+                .max()
+                .unwrap_or_default()
+        })
         .collect();
     let mut out = String::new();
     for line in lines {

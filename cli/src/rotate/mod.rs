@@ -1,3 +1,15 @@
 //! Rotation: what acts on the decisions of `atrest_core::rotation`.
 
+mod driver;
+mod escrow;
+mod journal;
+mod plan;
 pub(crate) mod rewrite;
+mod settings;
+mod status;
+
+pub(crate) use self::driver::Run;
+pub(crate) use self::journal::{Journal, Lock, begin};
+pub(crate) use self::plan::Plan;
+pub(crate) use self::settings::{Settings, state_dir};
+pub(crate) use self::status::Report;

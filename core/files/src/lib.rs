@@ -4,12 +4,11 @@
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use atrest_core::secret::{Fingerprint, SecretBytes};
-use rustix::fs::{AtFlags, CWD, Gid, Mode, Uid, XattrFlags};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, RenameFlags, Uid, XattrFlags};
 
 /// Larger than any configuration, keyring or kubeconfig; a device or a mistake is refused.
 pub const MAX_SIZE: u64 = 16 << 20;
@@ -118,24 +117,19 @@ pub fn read(path: &Path) -> Result<SecretBytes, Error> {
     Ok(bytes)
 }
 
-/// Creates a file of mode 0600 that did not exist, and returns after it is on disk. A file that
-/// exists is an error; after any error there is no file.
+/// Creates a file of mode 0600 that did not exist, whole or not at all, and returns after it is on
+/// disk. A file that exists is an error and stays as it is.
 pub fn create(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(os("create", path))?;
-    let written = file
-        .write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .map_err(os("write", path))
-        .and_then(|()| sync_parent(path));
-    if written.is_err() {
-        let _ = std::fs::remove_file(path);
+    let temporary = temporary_path(path);
+    let result = write_temporary(&temporary, path, None, bytes).and_then(|()| {
+        rustix::fs::renameat_with(CWD, &temporary, CWD, path, RenameFlags::NOREPLACE)
+            .map_err(|error| os("create", path)(error.into()))?;
+        sync_parent(path)
+    });
+    if result.is_err() {
+        let _ = std::fs::remove_file(&temporary);
     }
-    written
+    result
 }
 
 /// Replaces a file by way of a dot-temporary in its directory, so that a reader sees the old
@@ -297,20 +291,6 @@ fn copy_attributes(from: &Path, to: &File) -> rustix::io::Result<()> {
         rustix::fs::fsetxattr(to, &name, &value[..size], XattrFlags::empty())?;
     }
     Ok(())
-}
-
-/// Whether a path names an entry of the directory (used to say so before anything is written).
-pub fn is_writable_directory(path: &Path) -> bool {
-    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else {
-        return false;
-    };
-    rustix::fs::accessat(
-        CWD,
-        &path,
-        rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK,
-        AtFlags::EACCESS,
-    )
-    .is_ok()
 }
 
 #[cfg(test)]

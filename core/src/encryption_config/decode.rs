@@ -382,21 +382,22 @@ impl Decoder<'_> {
     }
 
     fn duration(&mut self, id: NodeId, path: &str) -> Option<At<i64>> {
-        let text = self.text(id, path)?;
-        let nanoseconds = dialect::duration(text.value.expose());
+        let place = self.tree.place(id);
+        let nanoseconds = match self.tree.value(id) {
+            Value::Scalar(Scalar::Null, _) => return None,
+            Value::Scalar(Scalar::Text, text) => dialect::duration(text.expose()),
+            _ => None,
+        };
         if nanoseconds.is_none() {
             self.findings.push(fault(
                 ids::DURATION,
                 path,
-                text.place,
+                place,
                 "this is not a duration",
                 "write a number and its unit, as in `3s`, `500ms` or `1m30s`",
             ));
         }
-        Some(At {
-            value: nanoseconds?,
-            place: text.place,
-        })
+        nanoseconds.map(|value| At { value, place })
     }
 
     fn integer(&mut self, id: NodeId, path: &str) -> Option<At<i32>> {

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::dialect;
 use crate::at_rest::GroupResource;
 use crate::secret::SecretBytes;
 
@@ -94,6 +95,13 @@ pub struct Kms {
 impl Kms {
     /// What the server takes where the file gives no timeout.
     pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
+
+    /// A timeout as the file has it, in Go's form: `3s`, `500ms`, `1m30s`. `None` for what is no
+    /// duration, or not a positive one.
+    pub fn parse_timeout(text: &str) -> Option<Duration> {
+        let nanoseconds = dialect::duration(text).and_then(|it| u64::try_from(it).ok())?;
+        (nanoseconds > 0).then(|| Duration::from_nanos(nanoseconds))
+    }
 }
 
 /// The version of the KMS plugin API.

@@ -264,7 +264,10 @@ fn push(out: &mut Vec<u8>, text: &str) {
 
 /// Plain where nobody can read anything else in it, else in double quotes.
 fn yaml_string(text: &str, out: &mut Vec<u8>) {
-    let plain = text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '/')
+    // Nobody's numbers end with an equals sign; base64 mostly does.
+    let is_word = |first: char| first.is_ascii_alphabetic() || first == '/';
+    let is_base64 = |first: char| text.ends_with('=') && (first.is_ascii_digit() || first == '+');
+    let plain = text.starts_with(|first| is_word(first) || is_base64(first))
         && text
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-._/+=".contains(&byte))

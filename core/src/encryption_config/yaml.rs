@@ -132,7 +132,16 @@ impl Loader {
                     self.add(place, None, Value::Alias(target), false)?;
                 }
                 // What comes after the first document is not even looked at.
-                EventData::DocumentEnd { .. } | EventData::StreamEnd => return Ok(self.tree),
+                EventData::DocumentEnd { .. } | EventData::StreamEnd => {
+                    let end = usize::try_from(event.end_mark.index).unwrap_or(usize::MAX);
+                    return match byte_order_mark(&source[..end.min(source.len())]) {
+                        Some(offset) => Err(malformed(
+                            Place::of(source, offset),
+                            "it is not YAML: a byte order mark stands inside",
+                        )),
+                        None => Ok(self.tree),
+                    };
+                }
                 EventData::StreamStart { .. } | EventData::DocumentStart { .. } => {}
             }
         }
@@ -244,6 +253,15 @@ fn fault_of(source: &[u8], error: &libyaml_safer::Error) -> Finding {
     // libyaml's problems are fixed sentences: nothing of the file is in them.
     let place = error.problem_mark().map_or(Place::START, place);
     malformed(place, format!("it is not YAML: {}", error.problem()))
+}
+
+/// One at the start of a later line, where two files were joined: libyaml passes over it, go-yaml
+/// does not.
+fn byte_order_mark(source: &[u8]) -> Option<usize> {
+    let marks = source
+        .windows(4)
+        .position(|window| window == b"\n\xef\xbb\xbf");
+    marks.map(|offset| offset + 1)
 }
 
 /// The offset of what the reader stumbled over.

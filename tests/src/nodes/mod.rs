@@ -11,7 +11,6 @@ mod cgroups;
 mod image;
 mod machine;
 mod node;
-mod packages;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -22,10 +21,22 @@ use std::time::Duration;
 pub use node::Node;
 
 use crate::keeper::Keeper;
+use crate::packages;
 use crate::programs::Programs;
 
 /// How long anything of a node may take before a test gives up. A node is up in 20 s on two cores.
 const READY: Duration = Duration::from_secs(180);
+
+/// What nodes are made of.
+const NEEDED: [packages::Needed; 7] = [
+    ("containerd", "containerd"),
+    ("ctr", "containerd"),
+    ("hostname", "hostname"),
+    ("ip", "iproute2"),
+    ("nsenter", "util-linux"),
+    ("runc", "runc"),
+    ("unshare", "util-linux"),
+];
 
 /// A cluster of control-plane nodes. All of it goes when this is dropped, or when this process
 /// ends in whatever way.
@@ -44,7 +55,7 @@ impl Nodes {
         if !rustix::process::geteuid().is_root() {
             return Some("nodes need root".into());
         }
-        if let Err(error) = packages::install() {
+        if let Err(error) = packages::install(&NEEDED) {
             return Some(error);
         }
         let namespaces = [

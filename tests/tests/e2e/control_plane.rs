@@ -18,16 +18,30 @@ fn three_servers_are_ready_within_15_seconds_and_end_with_the_test() {
 
     let created = plane
         .kubectl(0)
-        .args(["create", "secret", "generic", "a", "--from-literal=k=hunter2"])
+        .args([
+            "create",
+            "secret",
+            "generic",
+            "a",
+            "--from-literal=k=hunter2",
+        ])
         .status()
         .unwrap();
     assert!(created.success());
     for server in 0..3 {
-        let read = plane.kubectl(server).args(["get", "secret", "a", "-o", "name"]).output().unwrap();
+        let read = plane
+            .kubectl(server)
+            .args(["get", "secret", "a", "-o", "name"])
+            .output()
+            .unwrap();
         assert_eq!(String::from_utf8_lossy(&read.stdout).trim(), "secret/a");
     }
     let directory = plane.directory().to_owned();
-    let endpoint = plane.etcd.endpoint.trim_start_matches("https://").to_owned();
+    let endpoint = plane
+        .etcd
+        .endpoint
+        .trim_start_matches("https://")
+        .to_owned();
     drop(plane);
     assert!(!directory.exists());
     assert!(std::net::TcpStream::connect(endpoint).is_err());

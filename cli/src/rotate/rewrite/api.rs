@@ -185,7 +185,10 @@ async fn touch(server: &ApiServer, resource: &ApiResource, mut object: Object) -
             continue;
         }
         // Somebody wrote, deleted or created it anew: look at what there is now.
-        match server.metadata(resource, object.namespace.as_deref(), &object.name).await {
+        match server
+            .metadata(resource, object.namespace.as_deref(), &object.name)
+            .await
+        {
             Ok(_) if code == Some(404) => {
                 // It can be read and not be written: before 1.37, an object of a deleted namespace.
                 return set_aside(&object, &error.to_string());

@@ -1,6 +1,5 @@
 //! The verdict on configurations whose verdict by kube-apiserver is known. They are upstream's and
 //! lie outside of the repository: in `../shared/corpus` beside it, or where `ATREST_CORPUS` says.
-#![allow(clippy::disallowed_methods, reason = "a test may read files by std")]
 
 use std::path::{Path, PathBuf};
 

@@ -1,0 +1,621 @@
+//! Observes, asks `core::rotation` for the next step, does it, and again.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use atrest_core::at_rest::{Census, State as ValueState};
+use atrest_core::encryption_config::{
+    EncryptionConfiguration, Format, Kms, KmsVersion, Provider, Server as Release, judge, render,
+};
+use atrest_core::rotation::chain::{Local, Selection, Stage, Target};
+use atrest_core::rotation::{Await, CensusFacts, Facts, ServerFacts, State, Step, Stop, next};
+
+use super::escrow;
+use super::journal::{Journal, Record};
+use super::rewrite::api::{self, SetAside};
+use super::settings::{Server, Settings, To};
+use crate::args::{EtcdFlags, Global};
+use crate::cluster::{self, ApiServer};
+use crate::configuration::{self, Loaded};
+use crate::etcd::{self, Question};
+use crate::kms;
+use crate::report;
+use crate::report::progress::Progress;
+use crate::status::Failure;
+
+/// Between two looks at a server that has not loaded its file yet.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// A census older than this is no ground to remove a key on (promise I1).
+const FRESH: Duration = Duration::from_secs(60);
+
+/// Values that are not current to name.
+const NAMED: usize = 20;
+
+/// The API servers and etcd, reached.
+pub(crate) struct Reached {
+    pub(crate) servers: Vec<ApiServer>,
+    pub(crate) etcd: etcd::Client,
+}
+
+impl Reached {
+    /// Connects to everything that the settings name.
+    pub(crate) async fn connect(global: &Global, settings: &Settings) -> Result<Self, Failure> {
+        let mut servers = Vec::new();
+        for server in &settings.servers {
+            servers.push(match &server.url {
+                None => ApiServer::connect(global).await?,
+                Some(url) => {
+                    let name = server.tls_server_name.as_deref();
+                    ApiServer::connect_to(global, url, name, server.ca_file.as_deref()).await?
+                }
+            });
+        }
+        let etcd = etcd::Client::connect(&EtcdFlags::from(&settings.etcd)).await?;
+        Ok(Self { servers, etcd })
+    }
+}
+
+/// What a server's file holds and whether its process runs with it.
+pub(crate) struct Observed {
+    pub(crate) file: Loaded,
+    /// What the process has loaded; `None` where it could not be asked.
+    pub(crate) loaded: Option<String>,
+    /// Whether the process answered.
+    pub(crate) reachable: bool,
+}
+
+impl Observed {
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.loaded.as_deref() == Some(&self.file.fingerprint.to_string())
+    }
+}
+
+/// Looks at a server's file and at its process.
+pub(crate) async fn observe(server: &Server, api: &ApiServer) -> Result<Observed, Failure> {
+    let file = configuration::load(&server.file)?;
+    let (loaded, reachable) = match api.loaded_config().await {
+        Ok(loaded) => (loaded, true),
+        Err(_) => (None, false),
+    };
+    Ok(Observed {
+        file,
+        loaded,
+        reachable,
+    })
+}
+
+/// A rotation that acts.
+pub(crate) struct Run<'a> {
+    journal: Journal,
+    settings: Settings,
+    etcd_id: String,
+    reached: Reached,
+    quiet: bool,
+    /// The key that is minted, or the plugin that is moved to.
+    target: Option<Target>,
+    census: Option<(Census, i64, Instant)>,
+    set_aside: Vec<SetAside>,
+    /// Since when the server that is waited for has not loaded its file.
+    waiting: Option<Instant>,
+    state: Option<State>,
+    global: &'a Global,
+}
+
+/// What a finished run proved.
+pub(crate) struct Proof {
+    pub(crate) run: String,
+    pub(crate) revision: i64,
+    pub(crate) census: Census,
+}
+
+impl<'a> Run<'a> {
+    /// Takes up the journal where it ends: at its beginning, or anywhere.
+    pub(crate) async fn new(global: &'a Global, journal: Journal) -> Result<Self, Failure> {
+        let damaged = || Failure::unusable("the journal has no beginning");
+        let (settings, etcd_id) = journal.settings().ok_or_else(damaged)?;
+        let (settings, etcd_id) = (settings.clone(), etcd_id.to_owned());
+        let reached = Reached::connect(global, &settings).await?;
+        if reached.etcd.cluster_id != etcd_id {
+            return Err(Failure::unusable(format!(
+                "the run belongs to etcd cluster {etcd_id}, and this one is {}",
+                reached.etcd.cluster_id
+            ))
+            .hint("check --kubeconfig, and the etcd endpoints of the run"));
+        }
+        for server in &settings.servers {
+            // What a run that was killed between creating and renaming left behind.
+            atrest_files::remove_leftover(&server.file).map_err(Failure::unusable)?;
+        }
+        Ok(Self {
+            quiet: global.quiet,
+            journal,
+            settings,
+            etcd_id,
+            reached,
+            target: None,
+            census: None,
+            set_aside: Vec::new(),
+            waiting: None,
+            state: None,
+            global,
+        })
+    }
+
+    /// Goes on until everything is proven, or something has to be done first.
+    pub(crate) async fn drive(mut self) -> Result<Proof, Failure> {
+        self.find_target().await?;
+        loop {
+            let (facts, observed) = self.facts().await?;
+            let step = next(&facts);
+            self.enter(step.state(&facts))?;
+            match step {
+                Step::Mint => self.mint(&observed)?,
+                Step::AddRead(i) => self.write(i, &observed[i], Stage::Reads)?,
+                Step::Promote(i) => self.write(i, &observed[i], Stage::Writes)?,
+                Step::DropRead(i) => self.write(i, &observed[i], Stage::Only)?,
+                Step::Await(Await::Load(i)) => self.await_load(i, &observed[i]).await?,
+                Step::Await(Await::InFlight) => self.await_in_flight().await,
+                Step::Await(Await::Hold) => return Err(self.hold()),
+                Step::RecordBarrier => self.record_barrier().await?,
+                Step::Rewrite => self.rewrite(&observed).await?,
+                Step::Verify => self.verify(&observed).await?,
+                Step::Stop(stop) => return Err(self.stopped(stop)),
+                Step::Done => return self.done(),
+            }
+            if !matches!(step, Step::Await(Await::Load(_))) {
+                self.waiting = None;
+            }
+        }
+    }
+
+    /// The journal says what the target is; its bytes are in the escrow.
+    async fn find_target(&mut self) -> Result<(), Failure> {
+        self.target = match &self.settings.to {
+            To::Kms { name, socket } => {
+                // A server that cannot reach the plugin would refuse the file; so do we, before.
+                kms::status(socket).await?;
+                Some(Target::Kms(kms_provider(name, socket)))
+            }
+            To::InUse | To::Provider(_) => {
+                let minted = self
+                    .journal
+                    .records
+                    .iter()
+                    .any(|r| matches!(r, Record::Minted { .. }));
+                let paths = escrow::paths(&self.settings, &self.journal.run);
+                match escrow::find(&paths)? {
+                    Some((local, key)) if minted => Some(Target::Key(local, key)),
+                    None if minted => {
+                        return Err(Failure::unusable(format!(
+                            "the run's key is not in the escrow any more: {}",
+                            paths
+                                .first()
+                                .map(|path| path.display().to_string())
+                                .unwrap_or_default()
+                        ))
+                        .hint("put the escrow file back; nothing was changed"));
+                    }
+                    // Killed between the escrow and the journal: MINT finds it again.
+                    _ => None,
+                }
+            }
+        };
+        Ok(())
+    }
+
+    async fn facts(&mut self) -> Result<(Facts, Vec<Observed>), Failure> {
+        let mut observed = Vec::new();
+        let mut servers = Vec::new();
+        for (server, api) in self.settings.servers.iter().zip(&self.reached.servers) {
+            let seen = observe(server, api).await?;
+            let file = match &self.target {
+                None => Stage::Absent,
+                Some(target) => self
+                    .selection(&seen.file.configuration)?
+                    .stage(&seen.file.configuration, target)
+                    .map_err(Failure::unusable)?,
+            };
+            servers.push(ServerFacts {
+                file,
+                loaded: seen.is_loaded(),
+            });
+            observed.push(seen);
+        }
+        let barrier = self.barrier();
+        let census = self
+            .census
+            .as_ref()
+            .filter(|(_, _, taken)| taken.elapsed() < FRESH)
+            .map(|(census, _, _)| CensusFacts {
+                not_current: not_current(census),
+                unread: census.count(ValueState::Unread),
+            });
+        let facts = Facts {
+            key_missing: self.target.is_none(),
+            servers,
+            barrier: barrier.at.is_some(),
+            rewritten: barrier.passes > 0,
+            set_aside: barrier.set_aside,
+            passes: barrier.passes,
+            in_flight_over: barrier
+                .at
+                .is_some_and(|at| self.in_flight_left(at).is_zero()),
+            census,
+            hold_over: self.hold_left().is_zero(),
+        };
+        Ok((facts, observed))
+    }
+
+    fn selection(&self, configuration: &EncryptionConfiguration) -> Result<Selection, Failure> {
+        Selection::new(configuration, &self.settings.resources()).map_err(Failure::unusable)
+    }
+
+    /// What the journal says since the last file that was written before the barrier.
+    fn barrier(&self) -> Barrier {
+        let mut barrier = Barrier::default();
+        for record in &self.journal.records {
+            match record {
+                // A server that had to be brought up again may have written with the old key.
+                Record::Write { stage, .. } if stage != "only" => barrier = Barrier::default(),
+                Record::Barrier { at, .. } => {
+                    barrier = Barrier {
+                        at: Some(*at),
+                        ..Barrier::default()
+                    };
+                }
+                Record::Rewrote { set_aside, .. } => {
+                    barrier.passes += 1;
+                    barrier.set_aside = *set_aside;
+                }
+                _ => {}
+            }
+        }
+        barrier
+    }
+
+    fn enter(&mut self, state: State) -> Result<(), Failure> {
+        if self.state == Some(state) {
+            return Ok(());
+        }
+        self.state = Some(state);
+        self.say(&format!("step {}: {}", state.number(), state.name()));
+        self.journal.append(Record::State {
+            state: state.name().into(),
+        })
+    }
+
+    fn mint(&mut self, observed: &[Observed]) -> Result<(), Failure> {
+        let local = match &self.settings.to {
+            To::Provider(name) => Local::parse(name),
+            _ => observed
+                .first()
+                .and_then(|seen| provider_in_use(&seen.file.configuration, &self.settings)),
+        };
+        let local = local.ok_or_else(no_provider_in_use)?;
+        let run = self.journal.run.clone();
+        let key = escrow::find_or_mint(&self.settings, &run, &self.etcd_id, local)?;
+        self.journal.append(Record::Minted {
+            provider: local.name().into(),
+            name: key.name.clone(),
+            fingerprint: key.secret.fingerprint().to_string(),
+        })?;
+        let paths = escrow::paths(&self.settings, &run);
+        let places: Vec<_> = paths
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        self.say(&format!(
+            "key {} is in the escrow: {}",
+            key.name,
+            places.join(" and ")
+        ));
+        self.target = Some(Target::Key(local, key));
+        Ok(())
+    }
+
+    fn write(&mut self, i: usize, observed: &Observed, stage: Stage) -> Result<(), Failure> {
+        let Some(target) = &self.target else {
+            return Err(Failure::unusable("there is no target yet"));
+        };
+        let now = &observed.file.configuration;
+        let advanced = self
+            .selection(now)?
+            .advance(now, target, stage)
+            .map_err(Failure::unusable)?;
+        let bytes = render(&advanced, Format::Yaml);
+        let accepted = judge(
+            bytes.expose(),
+            &Release {
+                automatic_reload: true,
+                ..Release::default()
+            },
+        );
+        if accepted.configuration.as_ref() != Some(&advanced) {
+            return Err(Failure::unusable(
+                "the edited configuration would not be accepted; nothing was written",
+            ));
+        }
+        let server = &self.settings.servers[i];
+        let (name, file) = (server.name.clone(), server.file.clone());
+        let old = observed.file.fingerprint;
+        // What was known of the values says nothing about the time after this.
+        self.census = None;
+        self.journal.append(Record::Write {
+            server: name.clone(),
+            stage: stage_name(stage).into(),
+            sha256: bytes.fingerprint().to_string(),
+        })?;
+        atrest_files::replace(&file, bytes.expose(), Some(old)).map_err(|error| {
+            Failure::stopped(error).hint("the file is as it was; atrest rotate resume goes on")
+        })?;
+        self.say(&format!("{name}: wrote {}", file.display()));
+        Ok(())
+    }
+
+    async fn await_load(&mut self, i: usize, observed: &Observed) -> Result<(), Failure> {
+        let server = &self.settings.servers[i];
+        let since = match self.waiting {
+            Some(since) => since,
+            None => {
+                self.say(&format!(
+                    "{}: waiting until it has loaded its file",
+                    server.name
+                ));
+                *self.waiting.insert(Instant::now())
+            }
+        };
+        if since.elapsed() > self.settings.load_timeout {
+            let file = server.file.display();
+            let why = match (observed.reachable, &observed.loaded) {
+                (false, _) => "it cannot be reached".to_owned(),
+                (true, None) => "it reports no hash of a loaded configuration".to_owned(),
+                (true, Some(loaded)) => format!("it runs with {}", &loaded[..loaded.len().min(8)]),
+            };
+            return Err(Failure::stopped(format!(
+                "{} has not loaded {file} ({}): {why}",
+                server.name,
+                observed.file.fingerprint.short(8),
+            ))
+            .hint(
+                "check that it runs with --encryption-provider-config-automatic-reload=true and \
+                 reads this very file, and look at its log; then atrest rotate resume",
+            ));
+        }
+        tokio::time::sleep(LOOK).await;
+        Ok(())
+    }
+
+    async fn record_barrier(&mut self) -> Result<(), Failure> {
+        let revision = self.reached.etcd.revision().await?;
+        self.journal.append(Record::Barrier {
+            revision,
+            at: jiff::Timestamp::now().as_millisecond(),
+        })?;
+        self.say(&format!(
+            "every server writes with the new key from revision {revision} on"
+        ));
+        Ok(())
+    }
+
+    async fn rewrite(&mut self, observed: &[Observed]) -> Result<(), Failure> {
+        self.census = None;
+        self.set_aside.clear();
+        let start = Instant::now();
+        let (mut total, mut rewritten) = (0, 0);
+        let selection = self.selection(&observed[0].file.configuration)?;
+        let api = &self.reached.servers[0];
+        for resource in &selection.resources {
+            let found = cluster::find(api, resource)
+                .await
+                .map_err(|error| stopped_by_server(api, &error))?;
+            let Some(found) = found else { continue };
+            let progress = Progress::start(&resource.to_string(), self.quiet);
+            let outcome = api::rewrite(api, &found, self.settings.pace(), &progress)
+                .await
+                .map_err(|error| stopped_by_server(api, &error))?;
+            total += outcome.total();
+            rewritten += outcome.rewritten;
+            self.set_aside.extend(outcome.set_aside);
+        }
+        let set_aside = self.set_aside.len() as u64;
+        let took = start.elapsed();
+        self.say(&format!(
+            "{rewritten} of {total} objects rewritten in {:.1} s, {set_aside} set aside",
+            took.as_secs_f64()
+        ));
+        self.journal.append(Record::Rewrote {
+            total,
+            rewritten,
+            set_aside,
+            milliseconds: took.as_millis().try_into().unwrap_or(u64::MAX),
+        })
+    }
+
+    async fn await_in_flight(&self) {
+        let left = self
+            .barrier()
+            .at
+            .map(|at| self.in_flight_left(at))
+            .unwrap_or_default();
+        self.say(&format!(
+            "waiting {:.0} s for writes that were in flight",
+            left.as_secs_f64()
+        ));
+        tokio::time::sleep(left).await;
+    }
+
+    async fn verify(&mut self, observed: &[Observed]) -> Result<(), Failure> {
+        let configuration = &observed[0].file.configuration;
+        let selection = self.selection(configuration)?;
+        let mut key_ids = BTreeMap::new();
+        if let To::Kms { name, socket } = &self.settings.to {
+            key_ids.insert(name.clone(), kms::status(socket).await?);
+        }
+        let flags = EtcdFlags::from(&self.settings.etcd);
+        let question = Question {
+            prefix: &flags.prefix,
+            resources: &selection.resources,
+            configuration: Some(configuration),
+            key_ids: &key_ids,
+            max_listed: NAMED,
+        };
+        let taken = Instant::now();
+        let (census, revision) = etcd::census(&mut self.reached.etcd, &question).await?;
+        self.say(&format!(
+            "revision {revision}: {} values, {} under the new key",
+            census.total(),
+            census.count(ValueState::Current)
+        ));
+        self.journal.append(Record::Verified {
+            revision,
+            total: census.total(),
+            not_current: not_current(&census),
+            unread: census.count(ValueState::Unread),
+        })?;
+        self.census = Some((census, revision, taken));
+        Ok(())
+    }
+
+    fn hold(&self) -> Failure {
+        let minutes = self.hold_left().as_secs().div_ceil(60);
+        Failure::stopped(format!(
+            "holding: the old key stays readable for {minutes} minutes more"
+        ))
+        .hint("everything is under the new key; atrest rotate resume after that drops the old one")
+    }
+
+    fn stopped(&self, stop: Stop) -> Failure {
+        let message = match stop {
+            Stop::NoServers => "there is no API server".to_owned(),
+            Stop::NotCurrent => {
+                let left = self
+                    .census
+                    .as_ref()
+                    .map_or(0, |(census, ..)| not_current(census));
+                let mut message = format!("{left} values are not under the new key");
+                for object in self.set_aside.iter().take(NAMED) {
+                    let namespace = object.namespace.as_deref().unwrap_or("-");
+                    message += &format!("\n  {namespace}/{}: {}", object.name, object.reason);
+                }
+                if let (true, Some((census, ..))) = (self.set_aside.is_empty(), &self.census) {
+                    for value in &census.not_current {
+                        message +=
+                            &format!("\n  {}", String::from_utf8_lossy(&value.key).escape_debug());
+                    }
+                }
+                message
+            }
+            Stop::Unread => "some values could not be judged".to_owned(),
+        };
+        Failure::stopped(message)
+            .hint("both keys stay readable; mend what is named, then atrest rotate resume")
+    }
+
+    fn done(mut self) -> Result<Proof, Failure> {
+        let unproven = || Failure::stopped("there is no fresh census");
+        let (census, revision, _) = self.census.take().ok_or_else(unproven)?;
+        self.journal.append(Record::Done { revision })?;
+        Ok(Proof {
+            run: self.journal.run,
+            revision,
+            census,
+        })
+    }
+
+    fn in_flight_left(&self, at: i64) -> Duration {
+        let now = jiff::Timestamp::now().as_millisecond();
+        // A clock that was set back makes the wait longer, never shorter than it must be.
+        let passed = u64::try_from(now - at).unwrap_or_default();
+        self.settings
+            .request_timeout
+            .saturating_sub(Duration::from_millis(passed))
+    }
+
+    fn hold_left(&self) -> Duration {
+        match self.barrier().at {
+            None => self.settings.hold,
+            Some(at) => {
+                let now = jiff::Timestamp::now().as_millisecond();
+                let passed = u64::try_from(now - at).unwrap_or_default();
+                self.settings
+                    .hold
+                    .saturating_sub(Duration::from_millis(passed))
+            }
+        }
+    }
+
+    fn say(&self, line: &str) {
+        if !self.global.quiet {
+            report::say(line);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Barrier {
+    /// Milliseconds since 1970.
+    at: Option<i64>,
+    passes: u32,
+    set_aside: u64,
+}
+
+fn not_current(census: &Census) -> u64 {
+    [
+        ValueState::Stale,
+        ValueState::Plaintext,
+        ValueState::UnknownKey,
+        ValueState::Undecryptable,
+    ]
+    .into_iter()
+    .map(|state| census.count(state))
+    .sum()
+}
+
+pub(crate) fn stage_name(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Absent => "absent",
+        Stage::Reads => "reads",
+        Stage::Writes => "writes",
+        Stage::Only => "only",
+    }
+}
+
+pub(crate) fn kms_provider(name: &str, socket: &std::path::Path) -> Kms {
+    Kms {
+        api_version: KmsVersion::V2,
+        name: name.into(),
+        endpoint: format!("unix://{}", socket.display()),
+        timeout: Duration::from_secs(3),
+        cachesize: None,
+    }
+}
+
+/// The local provider that writes now, for a rotation to a fresh key of the same.
+pub(crate) fn provider_in_use(
+    configuration: &EncryptionConfiguration,
+    settings: &Settings,
+) -> Option<Local> {
+    let resources = settings.resources();
+    let resource = resources.first().cloned().or_else(|| {
+        let name = configuration.resources.first()?.resources.first()?;
+        Some(atrest_core::at_rest::GroupResource::parse(name))
+    })?;
+    let chain = configuration.chain(&resource);
+    chain
+        .first()
+        .map(|provider: &&Provider| provider.name())
+        .and_then(Local::parse)
+}
+
+pub(crate) fn no_provider_in_use() -> Failure {
+    Failure::unusable("the provider that writes now has no local key to rotate").hint(
+        "say where to go with --to secretbox; a KMS plugin's key-encryption key is rotated with \
+         atrest-kms keyring add and activate, then atrest reencrypt",
+    )
+}
+
+fn stopped_by_server(api: &ApiServer, error: &cluster::Error) -> Failure {
+    Failure::stopped(format!("{} stopped the rewrite: {error}", api.url()))
+        .hint("both keys stay readable; atrest rotate resume goes on")
+}

@@ -1,0 +1,323 @@
+//! The journal of a run: what was intended, one record a line, on disk before it is acted upon.
+//!
+//! A line is the SHA-256 over the one before it and its own JSON, a space, and the JSON. A torn
+//! last line is cut off; any other line that does not follow from the one before is an error. It
+//! holds no key bytes.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use atrest_core::secret::Fingerprint;
+use serde::{Deserialize, Serialize};
+
+use super::settings::Settings;
+use crate::status::Failure;
+
+const SUFFIX: &str = ".journal";
+
+/// What a line says.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case", tag = "record")]
+pub(crate) enum Record {
+    /// The run and everything that it depends on.
+    Begin {
+        settings: Box<Settings>,
+        etcd_id: String,
+    },
+    /// The run came to this state.
+    State { state: String },
+    /// The key is in the escrow.
+    Minted {
+        provider: String,
+        name: String,
+        fingerprint: String,
+    },
+    /// A server's file is about to get this content.
+    Write {
+        server: String,
+        stage: String,
+        sha256: String,
+    },
+    /// Every server wrote with the target from this revision on.
+    Barrier { revision: i64, at: i64 },
+    /// Everything was asked to be written again.
+    Rewrote {
+        total: u64,
+        rewritten: u64,
+        set_aside: u64,
+        milliseconds: u64,
+    },
+    /// A census.
+    Verified {
+        revision: i64,
+        total: u64,
+        not_current: u64,
+        unread: u64,
+    },
+    /// Proven at this revision.
+    Done { revision: i64 },
+}
+
+/// A run's journal, open for more.
+pub(crate) struct Journal {
+    /// The run's id.
+    pub(crate) run: String,
+    /// What it held when it was opened, and what was appended since.
+    pub(crate) records: Vec<Record>,
+    file: File,
+    path: PathBuf,
+    last: String,
+}
+
+/// Held while a run acts; released by the kernel, however the process ends.
+pub(crate) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// One run at a time for a state directory.
+    pub(crate) fn acquire(state_dir: &Path) -> Result<Self, Failure> {
+        atrest_files::create_private_directory(state_dir).map_err(|error| {
+            Failure::unusable(error).hint("name a directory that can be written with --state-dir")
+        })?;
+        let path = state_dir.join("lock");
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| {
+                Failure::unusable(format!("cannot open {}: {error}", path.display()))
+            })?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(_) => Err(
+                Failure::unusable(format!("another run holds {}", path.display()))
+                    .hint("wait for it to end; atrest rotate status shows how far it is"),
+            ),
+        }
+    }
+}
+
+/// Begins a run: from here on `resume` goes on with it.
+pub(crate) fn begin(
+    state_dir: &Path,
+    settings: Settings,
+    etcd_id: String,
+) -> Result<Journal, Failure> {
+    let begin = Record::Begin {
+        settings: Box::new(settings),
+        etcd_id,
+    };
+    Journal::begin(state_dir, &begin)
+}
+
+impl Journal {
+    /// Starts the journal of a new run: the file appears with its first line in it.
+    fn begin(state_dir: &Path, begin: &Record) -> Result<Self, Failure> {
+        let run = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ").to_string();
+        let path = state_dir.join(format!("{run}{SUFFIX}"));
+        let (_, line) = line("", begin)?;
+        atrest_files::create(&path, line.as_bytes()).map_err(|error| {
+            Failure::unusable(error).hint("nothing was changed; make room, or choose another --state-dir")
+        })?;
+        Self::open(state_dir, run)
+    }
+
+    /// The newest run's journal, if there is any.
+    pub(crate) fn newest(state_dir: &Path) -> Result<Option<Self>, Failure> {
+        let entries = match std::fs::read_dir(state_dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(state_dir, &error)),
+        };
+        let runs = entries.filter_map(|entry| {
+            let name = entry.ok()?.file_name().into_string().ok()?;
+            name.strip_suffix(SUFFIX).map(str::to_owned)
+        });
+        match runs.max() {
+            None => Ok(None),
+            Some(run) => Self::open(state_dir, run).map(Some),
+        }
+    }
+
+    fn open(state_dir: &Path, run: String) -> Result<Self, Failure> {
+        let path = state_dir.join(format!("{run}{SUFFIX}"));
+        let content = atrest_files::read(&path).map_err(Failure::unusable)?;
+        let (records, last, length) = replay(content.expose()).ok_or_else(|| {
+            Failure::unusable(format!("{} is damaged", path.display())).hint(
+                "the run's keys are in the escrow; compare the servers' files with it before you \
+                 start a new run with another --state-dir",
+            )
+        })?;
+        let file = OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .map_err(|error| failed(&path, &error))?;
+        if length < content.len() {
+            file.set_len(length as u64)
+                .and_then(|()| file.sync_all())
+                .map_err(|error| failed(&path, &error))?;
+        }
+        Ok(Self {
+            run,
+            records,
+            file,
+            path,
+            last,
+        })
+    }
+
+    /// Puts a record on disk.
+    pub(crate) fn append(&mut self, record: Record) -> Result<(), Failure> {
+        let (hash, line) = line(&self.last, &record)?;
+        self.file
+            .write_all(line.as_bytes())
+            .and_then(|()| self.file.sync_data())
+            .map_err(|error| failed(&self.path, &error))?;
+        self.last = hash;
+        self.records.push(record);
+        Ok(())
+    }
+
+    /// The state directory.
+    pub(crate) fn directory(&self) -> PathBuf {
+        self.path.parent().map(Path::to_owned).unwrap_or_default()
+    }
+
+    /// Whether the run came to its end.
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(self.records.last(), Some(Record::Done { .. }))
+    }
+
+    /// What the run depends on.
+    pub(crate) fn settings(&self) -> Option<(&Settings, &str)> {
+        self.records.iter().find_map(|record| match record {
+            Record::Begin { settings, etcd_id } => Some((&**settings, etcd_id.as_str())),
+            _ => None,
+        })
+    }
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::stopped(format!(
+        "cannot use the journal {}: {error}",
+        path.display()
+    ))
+    .hint("make room or choose another --state-dir, then atrest rotate resume")
+}
+
+/// A record's line and its hash.
+fn line(last: &str, record: &Record) -> Result<(String, String), Failure> {
+    let json = serde_json::to_string(record)
+        .map_err(|error| Failure::unusable(format!("cannot write the journal: {error}")))?;
+    let hash = link(last, &json);
+    let line = format!("{hash} {json}\n");
+    Ok((hash, line))
+}
+
+fn link(last: &str, json: &str) -> String {
+    Fingerprint::of(format!("{last} {json}").as_bytes()).to_string()
+}
+
+/// The records, the last line's hash, and how many bytes are whole lines.
+fn replay(content: &[u8]) -> Option<(Vec<Record>, String, usize)> {
+    let mut records = Vec::new();
+    let mut last = String::new();
+    let mut length = 0;
+    for line in content.split_inclusive(|byte| *byte == b'\n') {
+        let parsed = line.strip_suffix(b"\n").and_then(|line| {
+            let (hash, json) = std::str::from_utf8(line).ok()?.split_once(' ')?;
+            (link(&last, json) == hash).then_some(())?;
+            Some((hash.to_owned(), serde_json::from_str(json).ok()?))
+        });
+        let Some((hash, record)) = parsed else {
+            // Only the end can be torn.
+            return (length + line.len() == content.len()).then_some((records, last, length));
+        };
+        records.push(record);
+        last = hash;
+        length += line.len();
+    }
+    Some((records, last, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(name: &str) -> Record {
+        Record::State { state: name.into() }
+    }
+
+    fn journal(folder: &Path) -> PathBuf {
+        let mut journal = Journal::begin(folder, &state("plan")).unwrap();
+        journal.append(state("mint")).unwrap();
+        journal.append(state("add_read")).unwrap();
+        journal.path
+    }
+
+    #[test]
+    fn records_come_back() {
+        let folder = tempfile::tempdir().unwrap();
+        journal(folder.path());
+        let again = Journal::newest(folder.path()).unwrap().unwrap();
+        assert_eq!(again.records.len(), 3);
+        assert!(!again.is_done());
+    }
+
+    #[test]
+    fn a_torn_tail_is_cut_off_at_every_length() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = journal(folder.path());
+        let whole = atrest_files::read(&path).unwrap();
+        let second_end = whole
+            .expose()
+            .iter()
+            .enumerate()
+            .filter(|(_, b)| **b == b'\n')
+            .nth(1)
+            .unwrap()
+            .0
+            + 1;
+        for length in second_end..whole.len() {
+            std::fs::remove_file(&path).unwrap();
+            atrest_files::create(&path, &whole.expose()[..length]).unwrap();
+            let mut torn = Journal::newest(folder.path()).unwrap().unwrap();
+            assert_eq!(torn.records.len(), 2, "at {length}");
+            torn.append(state("promote")).unwrap();
+            drop(torn);
+            assert_eq!(
+                Journal::newest(folder.path())
+                    .unwrap()
+                    .unwrap()
+                    .records
+                    .len(),
+                3
+            );
+        }
+    }
+
+    #[test]
+    fn a_changed_line_is_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = journal(folder.path());
+        let whole =
+            String::from_utf8(atrest_files::read(&path).unwrap().expose().to_vec()).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        atrest_files::create(&path, whole.replace("mint", "done").as_bytes()).unwrap();
+        assert!(Journal::newest(folder.path()).is_err());
+    }
+
+    #[test]
+    fn one_run_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Lock::acquire(folder.path()).unwrap();
+        assert!(Lock::acquire(folder.path()).is_err());
+        drop(first);
+        assert!(Lock::acquire(folder.path()).is_ok());
+    }
+}

@@ -1,0 +1,371 @@
+//! What a run would do, shown before anything is changed.
+
+use std::fmt::Write as _;
+
+use atrest_core::at_rest::{Census, State as ValueState};
+use atrest_core::encryption_config::{Key, Provider};
+use atrest_core::rotation::chain::{Local, Selection, Stage, Target, describe};
+use atrest_core::secret::SecretBytes;
+use serde::Serialize;
+
+use super::driver::{Reached, kms_provider, no_provider_in_use, observe, provider_in_use};
+use super::escrow;
+use super::settings::{Settings, To};
+use crate::args::{EtcdFlags, Global};
+use crate::cluster::{self, ApiServer};
+use crate::etcd::{self, Question};
+use crate::kms;
+use crate::status::Failure;
+
+/// Objects whose annotations hold a copy of their data, that are named.
+const NAMED: usize = 100;
+
+/// `atrest/rotation-plan/v1`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Plan {
+    schema: &'static str,
+    to: String,
+    resources: Vec<Resource>,
+    servers: Vec<Server>,
+    escrow: Vec<String>,
+    load_waits: usize,
+    #[serde(skip)]
+    pub(crate) etcd_id: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Resource {
+    resource: String,
+    total: u64,
+    plaintext: u64,
+    /// Objects with `kubectl apply`'s annotation: it crosses the wire with their metadata.
+    applied: u64,
+    applied_names: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Server {
+    name: String,
+    file: String,
+    file_sha256: String,
+    chains: Vec<Chain>,
+}
+
+#[derive(Debug, Serialize)]
+struct Chain {
+    resources: Vec<String>,
+    now: String,
+    add_read: String,
+    promote: String,
+    drop_read: String,
+}
+
+impl Plan {
+    /// Looks at everything that a run depends on, and refuses what could not end well.
+    pub(crate) async fn make(global: &Global, settings: &Settings) -> Result<Self, Failure> {
+        let mut reached = Reached::connect(global, settings).await?;
+        let mut servers = Vec::new();
+        let mut first = None;
+        for (server, api) in settings.servers.iter().zip(&reached.servers) {
+            // Asked before the file is read: a server that is down is the first thing to know.
+            check_server(api, &server.name).await?;
+            let observed = observe(server, api).await?;
+            let file = server.file.display();
+            if !observed.is_loaded() {
+                let loaded = match &observed.loaded {
+                    None => "reports no hash of a loaded EncryptionConfiguration".to_owned(),
+                    Some(_) => format!("has another EncryptionConfiguration loaded than {file}"),
+                };
+                return Err(Failure::unusable(format!("{} {loaded}", server.name)).hint(
+                    "the run needs Kubernetes 1.34 or later, --encryption-provider-config with just \
+                     this file, and --encryption-provider-config-automatic-reload=true",
+                ));
+            }
+            let configuration = &observed.file.configuration;
+            let selection = Selection::new(configuration, &settings.resources())
+                .map_err(|error| Failure::unusable(format!("{file}: {error}")))?;
+            let target = shown_target(settings, configuration)?;
+            servers.push(Server {
+                name: server.name.clone(),
+                file: file.to_string(),
+                file_sha256: observed.file.fingerprint.to_string(),
+                chains: chains(configuration, &selection, &target)?,
+            });
+            first.get_or_insert((observed.file, selection, target));
+        }
+        let Some((file, selection, target)) = first else {
+            return Err(Failure::unusable("there is no API server"));
+        };
+        if servers
+            .iter()
+            .any(|server| server.file_sha256 != servers[0].file_sha256)
+        {
+            return Err(Failure::unusable("the servers' files differ").hint(
+                "atrest rotate starts where every server has the same file; make them equal first",
+            ));
+        }
+        check_leases(&reached.servers[0], servers.len()).await?;
+        if let To::Kms { socket, .. } = &settings.to {
+            kms::status(socket).await?;
+        }
+        let in_use = kms::key_ids(&file.configuration, &[]).await;
+        let flags = EtcdFlags::from(&settings.etcd);
+        let question = Question {
+            prefix: &flags.prefix,
+            resources: &selection.resources,
+            configuration: Some(&file.configuration),
+            key_ids: &in_use,
+            max_listed: NAMED,
+        };
+        let (census, _) = etcd::census(&mut reached.etcd, &question).await?;
+        refuse_unreadable(&census)?;
+        let resources = resources(&reached.servers[0], &census).await?;
+        Ok(Self {
+            schema: "atrest/rotation-plan/v1",
+            to: describe(&[target_provider(&target)]),
+            resources,
+            servers,
+            escrow: match target {
+                Target::Key(..) => escrow::paths(settings, "RUN")
+                    .iter()
+                    .map(|path| path.display().to_string())
+                    .collect(),
+                Target::Kms(_) => Vec::new(),
+            },
+            load_waits: 3 * settings.servers.len(),
+            etcd_id: reached.etcd.cluster_id,
+        })
+    }
+
+    /// For people.
+    pub(crate) fn text(&self) -> String {
+        let mut out = format!("rotate to {}\n", self.to);
+        for resource in &self.resources {
+            let Resource {
+                resource,
+                total,
+                plaintext,
+                applied,
+                applied_names,
+            } = resource;
+            let _ = writeln!(
+                out,
+                "\n{resource}: {total} objects, {plaintext} of them in plaintext"
+            );
+            if *applied > 0 {
+                let _ = writeln!(
+                    out,
+                    "  {applied} carry a copy of their data in kubectl apply's annotation, which crosses \
+                     the wire with their metadata and is skipped:"
+                );
+                for name in applied_names {
+                    let _ = writeln!(out, "    {name}");
+                }
+                let more = *applied - applied_names.len() as u64;
+                if more > 0 {
+                    let _ = writeln!(out, "    and {more} more");
+                }
+            }
+        }
+        for server in &self.servers {
+            let _ = writeln!(out, "\n{}: {}", server.name, server.file);
+            for chain in &server.chains {
+                let _ = writeln!(out, "  {}", chain.resources.join(", "));
+                for (sign, step, providers) in [
+                    (' ', "now", &chain.now),
+                    ('+', "add_read", &chain.add_read),
+                    ('~', "promote", &chain.promote),
+                    ('-', "drop_read", &chain.drop_read),
+                ] {
+                    let _ = writeln!(out, "  {sign} {step:9}  {providers}");
+                }
+            }
+        }
+        if let [first, copies @ ..] = &self.escrow[..] {
+            let _ = writeln!(out, "\nthe new key is kept in {first}");
+            for copy in copies {
+                let _ = writeln!(out, "  and in {copy}");
+            }
+        }
+        let _ = writeln!(
+            out,
+            "\n{} loads to wait for, each up to the server's poll of 60 s; comments in the files are not \
+             kept; no etcd snapshot is made",
+            self.load_waits,
+        );
+        out
+    }
+}
+
+fn target_provider(target: &Target) -> Provider {
+    match target {
+        Target::Key(Local::AesCbc, key) => Provider::AesCbc(vec![key.clone()]),
+        Target::Key(Local::AesGcm, key) => Provider::AesGcm(vec![key.clone()]),
+        Target::Key(Local::Secretbox, key) => Provider::Secretbox(vec![key.clone()]),
+        Target::Kms(kms) => Provider::Kms(kms.clone()),
+    }
+}
+
+/// The target as far as it is known before the key is minted.
+fn shown_target(
+    settings: &Settings,
+    configuration: &atrest_core::encryption_config::EncryptionConfiguration,
+) -> Result<Target, Failure> {
+    let local = match &settings.to {
+        To::Kms { name, socket } => return Ok(Target::Kms(kms_provider(name, socket))),
+        To::Provider(name) => Local::parse(name),
+        To::InUse => provider_in_use(configuration, settings),
+    };
+    let key = Key {
+        name: "<new key>".into(),
+        secret: SecretBytes::default(),
+    };
+    Ok(Target::Key(local.ok_or_else(no_provider_in_use)?, key))
+}
+
+fn chains(
+    configuration: &atrest_core::encryption_config::EncryptionConfiguration,
+    selection: &Selection,
+    target: &Target,
+) -> Result<Vec<Chain>, Failure> {
+    let at = |stage| {
+        selection
+            .advance(configuration, target, stage)
+            .map_err(Failure::unusable)
+    };
+    let stages = [at(Stage::Reads)?, at(Stage::Writes)?, at(Stage::Only)?];
+    let mut chains = Vec::new();
+    for (i, entry) in configuration.resources.iter().enumerate() {
+        let [add_read, promote, drop_read] =
+            [0, 1, 2].map(|stage| describe(&stages[stage].resources[i].providers));
+        let now = describe(&entry.providers);
+        if now == drop_read {
+            continue; // not selected, or there already
+        }
+        chains.push(Chain {
+            resources: entry.resources.clone(),
+            now,
+            add_read,
+            promote,
+            drop_read,
+        });
+    }
+    if chains.is_empty() {
+        return Err(Failure::unusable(
+            "there is nothing to rotate: the configuration is there already",
+        ));
+    }
+    Ok(chains)
+}
+
+async fn check_server(api: &ApiServer, name: &str) -> Result<(), Failure> {
+    api.loaded_config().await.map(|_| ()).map_err(|error| {
+        let failure = Failure::unread(format!("{name} at {}: {error}", api.url()));
+        match error.code() {
+            Some(401 | 403) => failure.hint("use an administrator's kubeconfig: the run reads /metrics, and lists and patches objects"),
+            _ => failure.hint("every API server has to run while keys are rotated"),
+        }
+    })
+}
+
+/// An API server that is not on the list would go on writing with the old key.
+async fn check_leases(api: &ApiServer, listed: usize) -> Result<(), Failure> {
+    #[derive(serde::Deserialize)]
+    struct Leases {
+        items: Vec<Lease>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Lease {
+        spec: Spec,
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Spec {
+        renew_time: Option<jiff::Timestamp>,
+        lease_duration_seconds: Option<i64>,
+    }
+
+    let path = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases\
+                ?labelSelector=apiserver.kubernetes.io%2Fidentity%3Dkube-apiserver";
+    let leases: Leases = api.json(path).await.map_err(|error| {
+        Failure::unread(format!("cannot list the API servers' identity Leases: {error}"))
+            .hint("without them a forgotten API server would not be seen; use an administrator's kubeconfig")
+    })?;
+    let now = jiff::Timestamp::now();
+    let alive = leases
+        .items
+        .iter()
+        .filter(
+            |lease| match (lease.spec.renew_time, lease.spec.lease_duration_seconds) {
+                (Some(renewed), Some(seconds)) => now.as_second() - renewed.as_second() <= seconds,
+                _ => false,
+            },
+        )
+        .count();
+    if alive > listed {
+        return Err(Failure::unusable(format!(
+            "the cluster has {alive} API servers, and {listed} are listed"
+        ))
+        .hint("list all of them: one that is forgotten goes on writing with the old key"));
+    }
+    Ok(())
+}
+
+/// What nobody can read cannot be rewritten; it would keep the old key in the file for ever.
+fn refuse_unreadable(census: &Census) -> Result<(), Failure> {
+    let unreadable = |state| matches!(state, ValueState::UnknownKey | ValueState::Undecryptable);
+    let count = census.count(ValueState::UnknownKey) + census.count(ValueState::Undecryptable);
+    if count == 0 {
+        return Ok(());
+    }
+    let mut message =
+        format!("{count} stored values cannot be read with the configuration as it is:");
+    let named = census
+        .not_current
+        .iter()
+        .filter(|value| unreadable(value.state));
+    for value in named.take(20) {
+        let _ = write!(
+            message,
+            "\n  {}",
+            String::from_utf8_lossy(&value.key).escape_debug()
+        );
+    }
+    Err(Failure::unread(message)
+        .hint("add the key that wrote them to the configuration, or delete them; then plan again"))
+}
+
+async fn resources(api: &ApiServer, census: &Census) -> Result<Vec<Resource>, Failure> {
+    let mut resources = Vec::new();
+    for counted in &census.resources {
+        let failed = |error: cluster::Error| crate::commands::server_failure(api, &error);
+        let mut resource = Resource {
+            resource: counted.resource.to_string(),
+            total: counted.total(),
+            plaintext: counted.count(ValueState::Plaintext),
+            applied: 0,
+            applied_names: Vec::new(),
+        };
+        if let Some(found) = cluster::find(api, &counted.resource)
+            .await
+            .map_err(failed)?
+        {
+            let mut token = None;
+            loop {
+                let page = api.list(&found, token.as_deref()).await.map_err(failed)?;
+                for object in page.objects.iter().filter(|object| object.applied.0) {
+                    resource.applied += 1;
+                    if resource.applied_names.len() < NAMED {
+                        resource.applied_names.push(object.to_string());
+                    }
+                }
+                token = page.next;
+                if token.is_none() {
+                    break;
+                }
+            }
+        }
+        resources.push(resource);
+    }
+    Ok(resources)
+}

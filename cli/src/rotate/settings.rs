@@ -1,0 +1,385 @@
+//! What a rotation is to do: from a rotation.yaml or from flags, resolved once and pinned in the
+//! journal.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use atrest_core::at_rest::GroupResource;
+use atrest_core::rotation::chain::Local;
+use serde::{Deserialize, Serialize};
+
+use super::rewrite::api::Pace;
+use crate::args::{EtcdFlags, RotateFlags};
+use crate::status::Failure;
+
+const FILES: [&str; 2] = ["rotation.yaml", "/etc/atrest/rotation.yaml"];
+const STATE_DIR: &str = "/var/lib/atrest";
+
+/// Everything that a run depends on, without secrets.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Settings {
+    pub(crate) servers: Vec<Server>,
+    pub(crate) etcd: Etcd,
+    /// Empty: what the configuration covers.
+    pub(crate) resources: Vec<String>,
+    pub(crate) to: To,
+    pub(crate) escrow: PathBuf,
+    pub(crate) escrow_copies: Vec<PathBuf>,
+    pub(crate) in_flight: u16,
+    pub(crate) rate: Option<u32>,
+    pub(crate) hold: Duration,
+    pub(crate) request_timeout: Duration,
+    pub(crate) load_timeout: Duration,
+}
+
+/// One API server.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Server {
+    pub(crate) name: String,
+    /// `None`: the kubeconfig's own.
+    pub(crate) url: Option<String>,
+    pub(crate) tls_server_name: Option<String>,
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Its EncryptionConfiguration, on this machine.
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Etcd {
+    endpoints: Vec<String>,
+    cacert: Option<PathBuf>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+    prefix: String,
+}
+
+/// Where the rotation leads.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum To {
+    /// A fresh key of the provider that writes now.
+    InUse,
+    /// A fresh key of this local provider.
+    Provider(String),
+    /// A KMS v2 plugin.
+    Kms { name: String, socket: PathBuf },
+}
+
+impl Settings {
+    /// Reads rotation.yaml, or takes the flags as they are; flags win.
+    pub(crate) fn resolve(flags: &RotateFlags) -> Result<Self, Failure> {
+        let file = match (&flags.config, rotation_file(flags)) {
+            (Some(config), _) => File::one_server(config),
+            (None, Some(path)) => File::read(&path)?,
+            (None, None) => {
+                return Err(Failure::unusable("there is no rotation.yaml").hint(
+                    "name one with -f, or the one server's EncryptionConfiguration with --config",
+                ));
+            }
+        };
+        file.settings(flags)
+    }
+
+    pub(crate) fn pace(&self) -> Pace {
+        Pace {
+            in_flight: self.in_flight,
+            rate: self.rate,
+        }
+    }
+
+    pub(crate) fn resources(&self) -> Vec<GroupResource> {
+        self.resources
+            .iter()
+            .map(|name| GroupResource::parse(name))
+            .collect()
+    }
+}
+
+impl From<&Etcd> for EtcdFlags {
+    fn from(etcd: &Etcd) -> Self {
+        Self {
+            endpoints: etcd.endpoints.clone(),
+            cacert: etcd.cacert.clone(),
+            cert: etcd.cert.clone(),
+            key: etcd.key.clone(),
+            prefix: etcd.prefix.clone(),
+        }
+    }
+}
+
+/// The state directory: the flag's, rotation.yaml's, or the default.
+pub(crate) fn state_dir(flags: &RotateFlags) -> Result<PathBuf, Failure> {
+    if let Some(directory) = &flags.state_dir {
+        return Ok(directory.clone());
+    }
+    let from_file = match rotation_file(flags) {
+        Some(path) if flags.config.is_none() => File::read(&path)?.state_dir,
+        _ => None,
+    };
+    Ok(from_file.unwrap_or_else(|| STATE_DIR.into()))
+}
+
+fn rotation_file(flags: &RotateFlags) -> Option<PathBuf> {
+    flags.file.clone().or_else(|| {
+        let mut known = FILES.iter().map(PathBuf::from);
+        known.find(|path| path.exists())
+    })
+}
+
+/// rotation.yaml.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct File {
+    api_version: String,
+    kind: String,
+    servers: Vec<FileServer>,
+    #[serde(default)]
+    etcd: FileEtcd,
+    #[serde(default)]
+    resources: Vec<String>,
+    #[serde(default)]
+    to: FileTo,
+    #[serde(default)]
+    escrow: Escrow,
+    #[serde(default)]
+    snapshots: Snapshots,
+    #[serde(default)]
+    limits: Limits,
+    state_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct FileServer {
+    name: String,
+    url: Option<String>,
+    tls_server_name: Option<String>,
+    ca_file: Option<PathBuf>,
+    file: PathBuf,
+    #[serde(default)]
+    access: Access,
+    #[serde(default)]
+    reload: Reload,
+    plugin: Option<Plugin>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Access {
+    #[default]
+    Local,
+    Manual,
+    Ssh(serde::de::IgnoredAny),
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Reload {
+    #[default]
+    Automatic,
+    Command(serde::de::IgnoredAny),
+    StaticPod(serde::de::IgnoredAny),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Plugin {
+    socket: PathBuf,
+    #[serde(rename = "keyring")]
+    _keyring: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+struct FileEtcd {
+    endpoints: Vec<String>,
+    ca_file: Option<PathBuf>,
+    cert_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+    prefix: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FileTo {
+    provider: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Escrow {
+    file: Option<PathBuf>,
+    copies: Vec<PathBuf>,
+    recipients: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Snapshots {
+    dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+struct Limits {
+    max_rate: Option<u32>,
+    max_in_flight: Option<u16>,
+    gentle: bool,
+}
+
+impl File {
+    fn one_server(config: &Path) -> Self {
+        Self {
+            api_version: "atrest/v1".into(),
+            kind: "Rotation".into(),
+            servers: vec![FileServer {
+                name: "server".into(),
+                url: None,
+                tls_server_name: None,
+                ca_file: None,
+                file: config.to_owned(),
+                access: Access::Local,
+                reload: Reload::Automatic,
+                plugin: None,
+            }],
+            etcd: FileEtcd::default(),
+            resources: Vec::new(),
+            to: FileTo::default(),
+            escrow: Escrow::default(),
+            snapshots: Snapshots::default(),
+            limits: Limits::default(),
+            state_dir: None,
+        }
+    }
+
+    fn read(path: &Path) -> Result<Self, Failure> {
+        let shown = path.display();
+        let bytes = atrest_files::read(path).map_err(Failure::unusable)?;
+        let file: Self = serde_yaml::from_slice(bytes.expose()).map_err(|error| {
+            // The library's own text quotes values.
+            let place = error.location().map_or_else(String::new, |location| {
+                format!(":{}:{}", location.line(), location.column())
+            });
+            Failure::unusable(format!("{shown}{place}: not a rotation.yaml"))
+                .hint("docs/guide/rotate.md shows one with every field")
+        })?;
+        if file.api_version != "atrest/v1" || file.kind != "Rotation" {
+            return Err(Failure::unusable(format!(
+                "{shown}: not apiVersion atrest/v1, kind Rotation"
+            )));
+        }
+        Ok(file)
+    }
+
+    fn settings(self, flags: &RotateFlags) -> Result<Settings, Failure> {
+        self.refuse_what_is_not_there_yet()?;
+        let state_dir = flags
+            .state_dir
+            .clone()
+            .or(self.state_dir)
+            .unwrap_or_else(|| STATE_DIR.into());
+        let plugin = self
+            .servers
+            .iter()
+            .find_map(|server| server.plugin.as_ref());
+        let kms = flags
+            .kms_socket
+            .as_ref()
+            .map(|kms| (kms.name.clone(), kms.path.clone()))
+            .or_else(|| plugin.map(|plugin| ("atrest".to_owned(), plugin.socket.clone())));
+        let to = match (flags.to.clone().or(self.to.provider), kms) {
+            (None, _) => To::InUse,
+            (Some(provider), Some((name, socket))) if provider == "kms" => To::Kms { name, socket },
+            (Some(provider), None) if provider == "kms" => {
+                return Err(Failure::unusable("which KMS plugin to move to is not said")
+                    .hint("--kms-socket NAME=PATH, or servers[].plugin.socket in rotation.yaml"));
+            }
+            (Some(provider), _) if Local::parse(&provider).is_some() => To::Provider(provider),
+            (Some(provider), _) => {
+                return Err(Failure::unusable(format!("cannot rotate to {provider:?}"))
+                    .hint("to one of aescbc, aesgcm, secretbox, kms"));
+            }
+        };
+        let or = |flag: &Option<PathBuf>, file: Option<PathBuf>| flag.clone().or(file);
+        let etcd = Etcd {
+            endpoints: match flags.etcd.endpoints.is_empty() {
+                true => self.etcd.endpoints,
+                false => flags.etcd.endpoints.clone(),
+            },
+            cacert: or(&flags.etcd.cacert, self.etcd.ca_file),
+            cert: or(&flags.etcd.cert, self.etcd.cert_file),
+            key: or(&flags.etcd.key, self.etcd.key_file),
+            prefix: self
+                .etcd
+                .prefix
+                .unwrap_or_else(|| flags.etcd.prefix.clone()),
+        };
+        let copies = match flags.escrow_copy.is_empty() {
+            true => self.escrow.copies,
+            false => flags.escrow_copy.clone(),
+        };
+        let pace = Pace::new(
+            flags.pace.max_in_flight.or(self.limits.max_in_flight),
+            flags.pace.max_rate.or(self.limits.max_rate),
+        );
+        Ok(Settings {
+            servers: self
+                .servers
+                .into_iter()
+                .map(|server| Server {
+                    name: server.name,
+                    url: server.url,
+                    tls_server_name: server.tls_server_name,
+                    ca_file: server.ca_file,
+                    file: server.file,
+                })
+                .collect(),
+            etcd,
+            resources: self.resources,
+            to,
+            escrow: or(&flags.escrow, self.escrow.file)
+                .unwrap_or_else(|| state_dir.join("escrow/key")),
+            escrow_copies: match copies.is_empty() {
+                true => vec![state_dir.join("escrow-copy/key")],
+                false => copies,
+            },
+            in_flight: pace.in_flight,
+            rate: pace.rate,
+            hold: flags.hold.unwrap_or_default(),
+            request_timeout: flags.request_timeout,
+            load_timeout: flags.load_timeout,
+        })
+    }
+
+    /// A field that would be ignored is worse than one that is refused.
+    fn refuse_what_is_not_there_yet(&self) -> Result<(), Failure> {
+        let refused = |field: &str| {
+            Err(Failure::unusable(format!(
+                "{field} is not there yet: this release rotates servers whose files are on this \
+                 machine and that reload them automatically"
+            )))
+        };
+        if self.servers.is_empty() {
+            return Err(Failure::unusable("rotation.yaml lists no servers"));
+        }
+        for server in &self.servers {
+            match (&server.access, &server.reload) {
+                (Access::Ssh(_), _) => return refused("access: ssh"),
+                (Access::Manual, _) => return refused("access: manual"),
+                (_, Reload::Command(_)) => return refused("reload: command"),
+                (_, Reload::StaticPod(_)) => return refused("reload: staticPod"),
+                (Access::Local, Reload::Automatic) => {}
+            }
+        }
+        if !self.escrow.recipients.is_empty() {
+            return refused("escrow.recipients");
+        }
+        if self.snapshots.dir.is_some() {
+            return refused("snapshots.dir");
+        }
+        if self.limits.gentle {
+            return refused("limits.gentle");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,129 @@
+//! How far a run is (`atrest/rotation/v1`).
+
+use std::fmt::Write as _;
+
+use atrest_core::rotation::State;
+use atrest_core::secret::Fingerprint;
+use serde::Serialize;
+
+use super::journal::{Journal, Record};
+use crate::args::Global;
+use crate::cluster::ApiServer;
+use crate::status::Failure;
+
+/// `atrest/rotation/v1`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    schema: &'static str,
+    run: String,
+    state: &'static str,
+    step: usize,
+    objects: Objects,
+    servers: Vec<Server>,
+    next: Option<String>,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Objects {
+    total: u64,
+    done: u64,
+    set_aside: u64,
+    /// Of all rewrites.
+    seconds: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Server {
+    name: String,
+    file_sha256: Option<String>,
+    loaded_sha256: Option<String>,
+    status: &'static str,
+    next_poll: Option<String>,
+}
+
+impl Report {
+    /// From the journal, and from the servers as far as they answer.
+    pub(crate) async fn make(global: &Global, journal: &Journal) -> Result<Self, Failure> {
+        let mut state = State::Plan;
+        let mut objects = Objects::default();
+        for record in &journal.records {
+            match record {
+                Record::State { state: name } => state = State::parse(name).unwrap_or(state),
+                Record::Rewrote {
+                    total,
+                    set_aside,
+                    milliseconds,
+                    ..
+                } => {
+                    objects = Objects {
+                        total: *total,
+                        done: total - set_aside,
+                        set_aside: *set_aside,
+                        seconds: objects.seconds + *milliseconds as f64 / 1000.0,
+                    };
+                }
+                Record::Done { .. } => state = State::Done,
+                _ => {}
+            }
+        }
+        let mut servers = Vec::new();
+        let settings = journal.settings();
+        for server in settings.iter().flat_map(|(settings, _)| &settings.servers) {
+            let file = atrest_files::read(&server.file).ok();
+            let file = file.map(|bytes| Fingerprint::of(bytes.expose()).to_string());
+            let api = match &server.url {
+                None => ApiServer::connect(global).await,
+                Some(url) => {
+                    let name = server.tls_server_name.as_deref();
+                    ApiServer::connect_to(global, url, name, server.ca_file.as_deref()).await
+                }
+            };
+            let loaded = match api {
+                Ok(api) => api.loaded_config().await.ok(),
+                Err(_) => None,
+            };
+            servers.push(Server {
+                name: server.name.clone(),
+                status: match &loaded {
+                    None => "unreachable",
+                    Some(loaded) if *loaded == file => "loaded",
+                    Some(_) => "behind",
+                },
+                file_sha256: file,
+                loaded_sha256: loaded.flatten(),
+                next_poll: None,
+            });
+        }
+        Ok(Self {
+            schema: "atrest/rotation/v1",
+            run: journal.run.clone(),
+            state: state.name(),
+            step: state.number(),
+            objects,
+            servers,
+            next: (!journal.is_done()).then(|| "atrest rotate resume".into()),
+        })
+    }
+
+    /// For people.
+    pub(crate) fn text(&self) -> String {
+        let mut out = format!("run {}: step {}, {}\n", self.run, self.step, self.state);
+        let Objects {
+            total,
+            done,
+            set_aside,
+            ..
+        } = self.objects;
+        let _ = writeln!(
+            out,
+            "objects: {done} of {total} done, {set_aside} set aside"
+        );
+        for server in &self.servers {
+            let _ = writeln!(out, "{}: {}", server.name, server.status);
+        }
+        if let Some(next) = &self.next {
+            let _ = writeln!(out, "next: {next}");
+        }
+        out
+    }
+}

@@ -1,0 +1,236 @@
+//! `atrest validate`
+
+use serde_json::Value;
+
+use crate::{atrest, atrest_with, repository, schema};
+
+const GOOD: &str = "\
+apiVersion: apiserver.config.k8s.io/v1
+kind: EncryptionConfiguration
+resources:
+  - resources: [secrets]
+    providers:
+      - identity: {}
+";
+
+/// A v1 plugin, which is off since 1.29, and accepted twice only without automatic reload.
+const V1: &str = "\
+apiVersion: apiserver.config.k8s.io/v1
+kind: EncryptionConfiguration
+resources:
+  - resources: [secrets]
+    providers:
+      - kms: {name: one, endpoint: unix:///k}
+      - kms: {name: one, endpoint: unix:///k}
+";
+
+fn bad(secret: &str) -> String {
+    format!(
+        "apiVersion: apiserver.config.k8s.io/v1\n\
+         kind: EncryptionConfiguration\n\
+         resources:\n\
+         \x20 - resources: [secrets]\n\
+         \x20   providers:\n\
+         \x20     - aescbc:\n\
+         \x20         keys:\n\
+         \x20           - name: key1\n\
+         \x20             secret: {secret}\n"
+    )
+}
+
+fn status(stdin: &str, arguments: &[&str]) -> i32 {
+    atrest_with(["validate", "-"].iter().chain(arguments), stdin.as_bytes()).status
+}
+
+#[test]
+fn text_names_the_place_the_rule_and_the_fix() {
+    let run = atrest_with(["validate", "-"], bad("not*base64").as_bytes());
+    assert_eq!(run.status, 1);
+    assert_eq!(
+        run.stdout,
+        "-:9:23: error[AR-C018]: the secret is not base64\n\
+         \x20   at:  resources[0].providers[0].aescbc.keys[0].secret\n\
+         \x20   fix: encode the key with padding and without blanks: \
+         `head -c 32 /dev/urandom | base64`\n\
+         -: kube-apiserver 1.37 rejects it: 1 error\n"
+    );
+    assert_eq!(run.stderr, "");
+}
+
+#[test]
+fn json_and_yaml_are_as_the_schema_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let files = [
+        path("good.yaml", GOOD),
+        path("bad.yaml", &bad("not*base64")),
+        path("broken.json", "{"),
+        path("empty", ""),
+        folder.path().join("missing").to_str().unwrap().to_owned(),
+    ];
+    let of = |output| {
+        let run = atrest(
+            ["validate", "--output", output]
+                .into_iter()
+                .chain(files.iter().map(|it| &**it)),
+        );
+        assert_eq!(run.status, 2, "a file is missing");
+        assert!(run.stderr.contains("missing"), "{}", run.stderr);
+        run.stdout
+    };
+    let json: Value = serde_json::from_str(&of("json")).unwrap();
+    schema::check("validate-v1.json", &json);
+    let yaml: Value = serde_yaml::from_str(&of("yaml")).unwrap();
+    assert_eq!(json, yaml);
+
+    let stages: Vec<_> = json["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["stage"])
+        .collect();
+    assert_eq!(stages, ["ok", "validate", "decode", "empty"]);
+    assert_eq!(json["unread"][0]["path"], files[4]);
+    let finding = &json["files"][1]["findings"][0];
+    assert_eq!(finding["id"], "AR-C018");
+    assert_eq!(
+        finding["path"],
+        "resources[0].providers[0].aescbc.keys[0].secret"
+    );
+    assert_eq!(finding["kind"], "Invalid value");
+    assert_eq!(
+        (&finding["line"], &finding["column"]),
+        (&9.into(), &23.into())
+    );
+}
+
+#[test]
+fn the_server_that_judges_can_be_chosen() {
+    assert_eq!(status(GOOD, &[]), 0);
+    assert_eq!(status(V1, &[]), 1);
+    assert_eq!(status(V1, &["--kubernetes-version", "1.28"]), 0);
+    assert_eq!(
+        status(
+            V1,
+            &[
+                "--kubernetes-version",
+                "v1.28.3",
+                "--feature-gates=KMSv1=false"
+            ]
+        ),
+        1
+    );
+    assert_eq!(
+        status(V1, &["--feature-gates", "Other=false,KMSv1=true"]),
+        0
+    );
+    assert_eq!(
+        status(V1, &["--feature-gates", "KMSv1=true", "--automatic-reload"]),
+        1
+    );
+    assert_eq!(
+        status(
+            V1,
+            &["--feature-gates", "KMSv1=true", "--automatic-reload=false"]
+        ),
+        0
+    );
+    let typo = GOOD.replace("kind:", "knid: x\nkind:");
+    assert_eq!(status(&typo, &[]), 1);
+    assert_eq!(status(&typo, &["--kubernetes-version", "1.30"]), 0);
+
+    for wrong in [
+        &["--kubernetes-version", "1.26"][..],
+        &["--kubernetes-version", "newest"],
+        &["--feature-gates", "KMSv1"],
+        &["--feature-gates", "KMSv2=false"],
+        &[
+            "--kubernetes-version",
+            "1.30",
+            "--feature-gates",
+            "KMSv2=false",
+        ],
+        &[
+            "--kubernetes-version",
+            "1.27",
+            "--feature-gates",
+            "KMSv1=true",
+        ],
+        &["--fail-on", "never"],
+        &["-"],
+    ] {
+        assert_eq!(status(GOOD, wrong), 2, "{wrong:?}");
+    }
+    let newer = atrest_with(
+        ["validate", "-", "--kubernetes-version", "1.99"],
+        GOOD.as_bytes(),
+    );
+    assert_eq!(newer.status, 0);
+    assert!(newer.stderr.contains("judging as 1.37"));
+}
+
+#[test]
+fn what_cannot_be_read_is_no_verdict() {
+    for path in ["/", "/dev/null/x", "/dev/zero"] {
+        let run = atrest(["validate", path]);
+        assert_eq!((run.status, run.stdout.as_str()), (2, ""), "{path}");
+        assert!(run.stderr.contains(path), "{}", run.stderr);
+    }
+    assert_eq!(atrest(["validate"]).status, 2);
+}
+
+#[test]
+fn examples_are_accepted() {
+    let folder = repository().join("examples/encryption-configuration");
+    let files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|it| it.unwrap().path())
+        .collect();
+    assert_eq!(files.len(), 5);
+    let run = atrest(
+        [std::ffi::OsStr::new("validate")]
+            .into_iter()
+            .chain(files.iter().map(|it| it.as_os_str())),
+    );
+    assert_eq!(run.status, 0, "{}", run.stdout);
+    for provider in ["aescbc", "aesgcm", "secretbox", "kms", "identity"] {
+        assert!(
+            run.stdout.contains(&format!("{provider}.yaml: ")),
+            "{}",
+            run.stdout
+        );
+    }
+}
+
+#[test]
+fn no_output_shows_a_secret() {
+    const SECRETS: [&str; 3] = ["c2VjcmV0LWZyb20tdGVz", "hunter2hunter2", "Tr0ub4dor&3"];
+    let files = [
+        bad(SECRETS[0]),
+        bad("*x").replace(
+            "secret: *x",
+            &format!("secret: {}\n              {}: x", SECRETS[1], SECRETS[2]),
+        ),
+        bad(SECRETS[0]).replace("key1", "[1]"),
+        bad(SECRETS[2]).replace("          keys:", "          kyes:"),
+        format!("{}\n  broken: [", bad(SECRETS[0])),
+        format!("{{\"secret\": \"{}\", {}", SECRETS[0], SECRETS[1]),
+    ];
+    for file in &files {
+        for output in ["text", "json", "yaml"] {
+            let run = atrest_with(["validate", "-", "--output", output], file.as_bytes());
+            assert_eq!(run.status, 1, "{}", run.said());
+            for secret in SECRETS {
+                assert!(
+                    !run.said().contains(secret),
+                    "{secret} is in {}",
+                    run.said()
+                );
+            }
+        }
+    }
+}

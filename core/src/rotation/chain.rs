@@ -1,0 +1,432 @@
+//! The provider chains of a configuration on their way from an old key to a new one.
+//!
+//! ```text
+//! absent   secretbox(old), identity
+//! reads    secretbox(old, new), identity     every server can read what the new key writes
+//! writes   secretbox(new, old), identity     no server writes with the old key
+//! only     secretbox(new)                    nothing stored needs the old key
+//! ```
+
+use crate::at_rest::GroupResource;
+use crate::encryption_config::{
+    EncryptionConfiguration, Key, Kms, KmsVersion, Provider, ResourceEntry,
+};
+
+/// A provider that keeps its keys in the configuration.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Local {
+    /// AES-CBC.
+    AesCbc,
+    /// AES-GCM.
+    AesGcm,
+    /// XSalsa20-Poly1305.
+    Secretbox,
+}
+
+impl Local {
+    /// The provider of this name in the file.
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "aescbc" => Some(Self::AesCbc),
+            "aesgcm" => Some(Self::AesGcm),
+            "secretbox" => Some(Self::Secretbox),
+            _ => None,
+        }
+    }
+
+    /// The provider's name in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AesCbc => "aescbc",
+            Self::AesGcm => "aesgcm",
+            Self::Secretbox => "secretbox",
+        }
+    }
+
+    fn provider(self, keys: Vec<Key>) -> Provider {
+        match self {
+            Self::AesCbc => Provider::AesCbc(keys),
+            Self::AesGcm => Provider::AesGcm(keys),
+            Self::Secretbox => Provider::Secretbox(keys),
+        }
+    }
+}
+
+/// What a rotation leads to.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// A new key of a local provider.
+    Key(Local, Key),
+    /// A KMS v2 plugin.
+    Kms(Kms),
+}
+
+impl Target {
+    fn provider(&self) -> Provider {
+        match self {
+            Self::Key(local, key) => local.provider(vec![key.clone()]),
+            Self::Kms(kms) => Provider::Kms(kms.clone()),
+        }
+    }
+
+    /// The provider that holds, or would hold, the target.
+    fn position(&self, entry: &ResourceEntry) -> Option<usize> {
+        entry
+            .providers
+            .iter()
+            .position(|provider| match (self, provider) {
+                (Self::Key(local, _), provider) => provider.name() == local.name(),
+                (Self::Kms(kms), Provider::Kms(there)) => {
+                    there.name == kms.name && there.api_version == KmsVersion::V2
+                }
+                (Self::Kms(_), _) => false,
+            })
+    }
+}
+
+/// How far a chain is. The order is that of a rotation.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Stage {
+    /// The target is not in the chain.
+    Absent,
+    /// The target is read, something else writes.
+    Reads,
+    /// The target writes, something else is still read.
+    Writes,
+    /// There is nothing but the target.
+    Only,
+}
+
+/// Why a configuration cannot be rotated.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No entry names the resource.
+    #[error("no entry of the configuration covers {0}")]
+    NotCovered(GroupResource),
+    /// An entry covers the resources and others that were not asked for.
+    #[error("the entry that covers {0} also covers {1}, which would be rotated with it")]
+    SharedEntry(GroupResource, GroupResource),
+    /// Which objects a wildcard covers is not known from the file.
+    #[error("the configuration covers {0}; wildcards cannot be rotated yet")]
+    Wildcard(GroupResource),
+    /// A key of this name is there, with other bytes.
+    #[error("there is another key named {0:?} in the configuration")]
+    NameTaken(String),
+}
+
+/// The entries that are rotated: those that cover the resources, all of them where none is named.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Selection {
+    entries: Vec<usize>,
+    /// What the entries cover.
+    pub resources: Vec<GroupResource>,
+}
+
+impl Selection {
+    /// Chooses entries.
+    pub fn new(
+        configuration: &EncryptionConfiguration,
+        resources: &[GroupResource],
+    ) -> Result<Self, Error> {
+        let covered = |entry: &ResourceEntry| -> Vec<GroupResource> {
+            entry
+                .resources
+                .iter()
+                .map(|name| GroupResource::parse(name))
+                .collect()
+        };
+        for resource in resources {
+            let found = configuration
+                .resources
+                .iter()
+                .any(|e| covered(e).contains(resource));
+            if !found {
+                return Err(Error::NotCovered(resource.clone()));
+            }
+        }
+        let mut selection = Self {
+            entries: Vec::new(),
+            resources: Vec::new(),
+        };
+        for (i, entry) in configuration.resources.iter().enumerate() {
+            let covers = covered(entry);
+            let asked = covers.iter().find(|resource| resources.contains(resource));
+            if !resources.is_empty() {
+                let Some(asked) = asked else { continue };
+                if let Some(other) = covers.iter().find(|other| !resources.contains(other)) {
+                    return Err(Error::SharedEntry(asked.clone(), other.clone()));
+                }
+            }
+            if let Some(wildcard) = covers.iter().find(|resource| resource.is_wildcard()) {
+                return Err(Error::Wildcard(wildcard.clone()));
+            }
+            selection.entries.push(i);
+            selection.resources.extend(covers);
+        }
+        selection.resources.sort();
+        selection.resources.dedup();
+        Ok(selection)
+    }
+
+    /// The chain's stage: the earliest one among the entries.
+    pub fn stage(
+        &self,
+        configuration: &EncryptionConfiguration,
+        target: &Target,
+    ) -> Result<Stage, Error> {
+        let mut least = Stage::Only;
+        for i in &self.entries {
+            let Some(entry) = configuration.resources.get(*i) else {
+                return Ok(Stage::Absent);
+            };
+            least = least.min(stage(entry, target)?);
+        }
+        Ok(least)
+    }
+
+    /// The configuration with every selected entry brought up to the stage, and never back.
+    pub fn advance(
+        &self,
+        configuration: &EncryptionConfiguration,
+        target: &Target,
+        to: Stage,
+    ) -> Result<EncryptionConfiguration, Error> {
+        let mut next = configuration.clone();
+        for i in &self.entries {
+            let Some(entry) = next.resources.get_mut(*i) else {
+                continue;
+            };
+            if to >= Stage::Reads && stage(entry, target)? < Stage::Reads {
+                add_read(entry, target);
+            }
+            if to >= Stage::Writes && stage(entry, target)? < Stage::Writes {
+                promote(entry, target);
+            }
+            if to >= Stage::Only {
+                entry.providers = vec![target.provider()];
+            }
+        }
+        Ok(next)
+    }
+}
+
+fn stage(entry: &ResourceEntry, target: &Target) -> Result<Stage, Error> {
+    let Some(position) = target.position(entry) else {
+        return Ok(Stage::Absent);
+    };
+    let provider = &entry.providers[position];
+    if let Target::Key(_, key) = target {
+        let place = provider
+            .keys()
+            .iter()
+            .position(|there| there.name == key.name);
+        match place {
+            None => return Ok(Stage::Absent),
+            Some(place) if provider.keys()[place].secret != key.secret => {
+                return Err(Error::NameTaken(key.name.clone()));
+            }
+            Some(0) if position == 0 => {}
+            Some(_) => return Ok(Stage::Reads),
+        }
+    } else if position > 0 {
+        return Ok(Stage::Reads);
+    }
+    let alone = entry.providers.len() == 1 && provider.keys().len() <= 1;
+    Ok(if alone { Stage::Only } else { Stage::Writes })
+}
+
+/// Behind what writes now: in its own provider where that is there, else as the second one.
+fn add_read(entry: &mut ResourceEntry, target: &Target) {
+    let there = target
+        .position(entry)
+        .and_then(|i| entry.providers[i].keys_mut());
+    match (there, target) {
+        (Some(keys), Target::Key(_, key)) => keys.push(key.clone()),
+        _ => {
+            let second = entry.providers.len().min(1);
+            entry.providers.insert(second, target.provider());
+        }
+    }
+}
+
+fn promote(entry: &mut ResourceEntry, target: &Target) {
+    let Some(position) = target.position(entry) else {
+        return;
+    };
+    let mut provider = entry.providers.remove(position);
+    if let (Some(keys), Target::Key(_, key)) = (provider.keys_mut(), target) {
+        if let Some(place) = keys.iter().position(|there| there.name == key.name) {
+            let key = keys.remove(place);
+            keys.insert(0, key);
+        }
+    }
+    entry.providers.insert(0, provider);
+}
+
+/// A chain in words, without secrets: `secretbox new old, identity`.
+pub fn describe(providers: &[Provider]) -> String {
+    let words = providers.iter().map(|provider| match provider {
+        Provider::Kms(kms) => format!("kms {} {}", kms.api_version, kms.name),
+        local => {
+            let mut words = local.name().to_owned();
+            for key in local.keys() {
+                words += " ";
+                words += &key.name;
+            }
+            words
+        }
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::secret::SecretBytes;
+
+    fn key(name: &str) -> Key {
+        Key {
+            name: name.into(),
+            secret: SecretBytes::new(name.as_bytes().to_vec()),
+        }
+    }
+
+    fn configuration(entries: &[(&[&str], Vec<Provider>)]) -> EncryptionConfiguration {
+        EncryptionConfiguration {
+            resources: entries
+                .iter()
+                .map(|(resources, providers)| ResourceEntry {
+                    resources: resources.iter().map(|name| (*name).to_owned()).collect(),
+                    providers: providers.clone(),
+                })
+                .collect(),
+        }
+    }
+
+    fn kms() -> Target {
+        Target::Kms(Kms {
+            api_version: KmsVersion::V2,
+            name: "plugin".into(),
+            endpoint: "unix:///run/kms.sock".into(),
+            timeout: Duration::from_secs(3),
+            cachesize: None,
+        })
+    }
+
+    fn walk(providers: Vec<Provider>, target: &Target) -> Vec<String> {
+        let mut now = configuration(&[(&["secrets"], providers)]);
+        let selection = Selection::new(&now, &[]).unwrap();
+        assert_eq!(selection.stage(&now, target).unwrap(), Stage::Absent);
+        [Stage::Reads, Stage::Writes, Stage::Only]
+            .map(|stage| {
+                now = selection.advance(&now, target, stage).unwrap();
+                assert_eq!(selection.stage(&now, target).unwrap(), stage);
+                // Once more changes nothing.
+                assert_eq!(selection.advance(&now, target, stage).unwrap(), now);
+                describe(&now.resources[0].providers)
+            })
+            .to_vec()
+    }
+
+    #[test]
+    fn every_migration_goes_through_read_write_only() {
+        use Provider::{AesCbc, Identity, Secretbox};
+        let new = Target::Key(Local::Secretbox, key("new"));
+        for (from, target, expected) in [
+            (
+                vec![Identity],
+                &new,
+                [
+                    "identity, secretbox new",
+                    "secretbox new, identity",
+                    "secretbox new",
+                ],
+            ),
+            (
+                vec![Secretbox(vec![key("old")])],
+                &new,
+                ["secretbox old new", "secretbox new old", "secretbox new"],
+            ),
+            (
+                vec![AesCbc(vec![key("old")]), Identity],
+                &new,
+                [
+                    "aescbc old, secretbox new, identity",
+                    "secretbox new, aescbc old, identity",
+                    "secretbox new",
+                ],
+            ),
+            (
+                vec![Identity, Secretbox(vec![key("old")])],
+                &new,
+                [
+                    "identity, secretbox old new",
+                    "secretbox new old, identity",
+                    "secretbox new",
+                ],
+            ),
+            (
+                vec![Secretbox(vec![key("old")]), Identity],
+                &kms(),
+                [
+                    "secretbox old, kms v2 plugin, identity",
+                    "kms v2 plugin, secretbox old, identity",
+                    "kms v2 plugin",
+                ],
+            ),
+        ] {
+            assert_eq!(walk(from, target), expected);
+        }
+    }
+
+    #[test]
+    fn the_earliest_entry_counts() {
+        let target = Target::Key(Local::Secretbox, key("new"));
+        let mixed = configuration(&[
+            (&["secrets"], vec![Provider::Secretbox(vec![key("new")])]),
+            (&["configmaps"], vec![Provider::Identity]),
+        ]);
+        let all = Selection::new(&mixed, &[]).unwrap();
+        assert_eq!(all.stage(&mixed, &target).unwrap(), Stage::Absent);
+        let secrets = Selection::new(&mixed, &[GroupResource::parse("secrets")]).unwrap();
+        assert_eq!(secrets.stage(&mixed, &target).unwrap(), Stage::Only);
+        let advanced = secrets.advance(&mixed, &target, Stage::Only).unwrap();
+        assert_eq!(describe(&advanced.resources[1].providers), "identity");
+    }
+
+    #[test]
+    fn what_cannot_be_rotated_says_why() {
+        let shared = configuration(&[(&["secrets", "configmaps"], vec![Provider::Identity])]);
+        let secrets = GroupResource::parse("secrets");
+        assert!(matches!(
+            Selection::new(&shared, std::slice::from_ref(&secrets)),
+            Err(Error::SharedEntry(..))
+        ));
+        let wildcard = configuration(&[(&["*."], vec![Provider::Identity])]);
+        assert!(matches!(
+            Selection::new(&wildcard, &[]),
+            Err(Error::Wildcard(_))
+        ));
+        assert!(matches!(
+            Selection::new(&wildcard, &[secrets]),
+            Err(Error::NotCovered(_))
+        ));
+    }
+
+    #[test]
+    fn a_name_with_other_bytes_is_refused() {
+        let there = configuration(&[(&["secrets"], vec![Provider::Secretbox(vec![key("new")])])]);
+        let selection = Selection::new(&there, &[]).unwrap();
+        let other = Key {
+            name: "new".into(),
+            secret: SecretBytes::new(vec![1]),
+        };
+        assert_eq!(
+            selection.stage(&there, &Target::Key(Local::Secretbox, other)),
+            Err(Error::NameTaken("new".into()))
+        );
+    }
+}

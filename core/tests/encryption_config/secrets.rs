@@ -1,0 +1,99 @@
+//! Whatever is wrong with a file, no finding says what its secrets are.
+
+use atrest_core::encryption_config::{Server, judge};
+use proptest::prelude::*;
+
+use crate::HEAD;
+
+/// Long enough that no sentence of ours holds them by chance.
+const PLANTED: &[&str] = &[
+    "bm8ga2V5LCBidXQgYXMgbG9uZyBhcyBvbmUgaXMuLi4=",
+    "cGxhbnRlZA==",
+    "plantedplantedplanted",
+    "Planted-Pa55phrase",
+    "9178234987123498",
+    "planted*phrase",
+];
+
+/// A configuration that holds each of them under `secret`.
+fn source() -> String {
+    let mut source = format!("{HEAD}resources:\n- resources: [secrets]\n  providers:\n");
+    for (provider, secrets) in ["aescbc", "aesgcm", "secretbox"]
+        .iter()
+        .zip(PLANTED.chunks(2))
+    {
+        source.push_str(&format!("  - {provider}:\n      keys:\n"));
+        for secret in secrets {
+            source.push_str(&format!("      - name: key\n        secret: {secret}\n"));
+        }
+    }
+    source
+}
+
+fn assert_silent(source: &str) {
+    for minor in [30, 37] {
+        let judgement = judge(source.as_bytes(), &Server::release(minor));
+        let said = format!("{:?}", judgement.findings);
+        let debug = format!("{judgement:?}");
+        for secret in PLANTED {
+            // A part would say enough.
+            for part in [&secret[..8], &secret[secret.len() - 8..]] {
+                assert!(!said.contains(part), "{part} is in {said}\n{source}");
+                assert!(!debug.contains(part), "{part} is in {debug}");
+            }
+        }
+    }
+}
+
+#[test]
+fn secrets_where_they_do_not_belong_are_not_shown() {
+    let [secret, phrase, number] = [PLANTED[0], PLANTED[3], PLANTED[4]];
+    for fields in [
+        format!("name: a, secret: {secret}x"),
+        format!("name: a, secret: [{secret}]"),
+        format!("name: a, secret: {{{secret}: {phrase}}}"),
+        format!("name: a, secret: {number}"),
+        format!("name: a, {secret}"),
+        format!("name: a, {phrase}: x"),
+        format!("name: a, secret {secret}"),
+        format!("name: a, secret: a, secret: {secret}"),
+        format!("name: [{secret}], secret: a"),
+        format!("name: a, secret: *{phrase}"),
+        format!("name: a, secret: !!int {phrase}"),
+        format!("name: a, secret: !{phrase} a"),
+        format!("name: a, secret: &{phrase} {secret}, <<: 1"),
+        format!("name: a, secret: \"{secret}"),
+        format!("name: a, secret: '{secret}\\"),
+        format!("{phrase}: {{{phrase}: 1, {phrase}: 2}}"),
+    ] {
+        assert_silent(&format!(
+            "{HEAD}resources:\n- resources: [secrets]\n  providers:\n  - aescbc: {{keys: [{{{fields}}}]}}\n"
+        ));
+        assert_silent(&format!("{{\"kind\": \"x\", {fields}"));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    #[test]
+    fn no_damage_makes_a_finding_show_a_secret(
+        line in 0_usize..40,
+        indent in 0_usize..12,
+        what in 0..6,
+        cut in 0_usize..40,
+    ) {
+        let source = source();
+        let mut lines: Vec<String> = source.lines().map(str::to_owned).collect();
+        let line = line % lines.len();
+        let text = lines[line].trim_start().to_owned();
+        match what {
+            0 => { lines.remove(line); }
+            1 => lines[line] = format!("{}{text}", " ".repeat(indent)),
+            2 => lines[line] = lines[line].replacen(": ", "", 1),
+            3 => lines[line] = lines[line].replacen(": ", " ", 1),
+            4 => lines[line] = lines[line].chars().skip(cut).collect(),
+            _ => { let copy = lines[line].clone(); lines.insert(line, copy); }
+        }
+        assert_silent(&lines.join("\n"));
+    }
+}
