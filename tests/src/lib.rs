@@ -9,6 +9,7 @@ pub mod binaries;
 pub mod keeper;
 pub mod nodes;
 pub mod packages;
+pub mod plugin;
 pub mod processes;
 pub mod programs;
 pub mod secrets;

@@ -89,7 +89,11 @@ pub fn install(needed: &[Needed]) -> Result<(), String> {
 }
 
 fn missing(needed: &[Needed]) -> Vec<&'static str> {
-    let is_missing = |program: &str| !FOLDERS.iter().any(|folder| Path::new(folder).join(program).exists());
+    let is_missing = |program: &str| {
+        !FOLDERS
+            .iter()
+            .any(|folder| Path::new(folder).join(program).exists())
+    };
     let mut packages: Vec<_> = needed
         .iter()
         .filter(|(program, _)| is_missing(program))

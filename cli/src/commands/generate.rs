@@ -19,6 +19,12 @@ const KEY_LENGTH: usize = 32;
 /// Runs the command.
 pub(crate) fn run(global: &Global, arguments: &Generate) -> Result<ExitStatus, Failure> {
     if let Some(endpoint) = &arguments.kms_endpoint {
+        if arguments.provider != GenerateProvider::Kms {
+            return Err(
+                Failure::unusable("--kms-endpoint is of no use to this provider")
+                    .hint("add --provider kms, or leave it out"),
+            );
+        }
         refuse_misleading(endpoint)?;
     }
     let configuration = configuration(arguments)?;
@@ -116,14 +122,18 @@ fn refuse_what_is_rejected(
 
 fn write(arguments: &Generate, bytes: &SecretBytes) -> Result<(), Failure> {
     let path = &arguments.file;
-    let old = match std::fs::symlink_metadata(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        // What it is, or why it cannot be read, is said by the read below.
-        Err(_) => Some(0),
-        Ok(metadata) => Some(metadata.mode()),
+    let unwritten = |error: atrest_files::Error| {
+        Failure::unusable(error).hint("its directory must exist, have room and be writable for you")
     };
-    let Some(mode) = old else {
-        return atrest_files::replace(path, bytes.expose(), None).map_err(Failure::unusable);
+    let mode = match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return atrest_files::replace(path, bytes.expose(), None).map_err(unwritten);
+        }
+        Err(error) => {
+            let message = format!("cannot look at {}: {error}", path.display());
+            return Err(Failure::unusable(message).hint("name a file that you may write"));
+        }
+        Ok(metadata) => metadata.mode(),
     };
     if !arguments.force {
         return Err(
@@ -134,8 +144,7 @@ fn write(arguments: &Generate, bytes: &SecretBytes) -> Result<(), Failure> {
         );
     }
     let current = atrest_files::read(path).map_err(Failure::unusable)?;
-    atrest_files::replace(path, bytes.expose(), Some(current.fingerprint()))
-        .map_err(Failure::unusable)?;
+    atrest_files::replace(path, bytes.expose(), Some(current.fingerprint())).map_err(unwritten)?;
     if mode & 0o077 != 0 {
         report::say(format_args!(
             "warning: {} keeps its mode {:04o}, by which others than its owner may use it",

@@ -71,9 +71,11 @@ impl Client {
             if let (Some(cert), Some(key)) = (&flags.cert, &flags.key) {
                 tls = tls.identity(Identity::from_pem(pem(cert)?.expose(), pem(key)?.expose()));
             }
-            endpoint = endpoint
-                .tls_config(tls)
-                .map_err(|_| unusable("the certificate or key files cannot be used"))?;
+            endpoint = endpoint.tls_config(tls).map_err(|_| {
+                unusable("the certificate or key files cannot be used").hint(
+                    "all three are PEM; check that --etcd-cert and --etcd-key are not swapped",
+                )
+            })?;
         }
         let unreached = |reason: String| {
             Failure::unread(format!("cannot reach etcd at {address}: {reason}"))

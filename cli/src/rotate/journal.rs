@@ -118,11 +118,14 @@ pub(crate) fn begin(
 impl Journal {
     /// Starts the journal of a new run: the file appears with its first line in it.
     fn begin(state_dir: &Path, begin: &Record) -> Result<Self, Failure> {
-        let run = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ").to_string();
+        let run = jiff::Timestamp::now()
+            .strftime("%Y%m%dT%H%M%S%3fZ")
+            .to_string();
         let path = state_dir.join(format!("{run}{SUFFIX}"));
         let (_, line) = line("", begin)?;
         atrest_files::create(&path, line.as_bytes()).map_err(|error| {
-            Failure::unusable(error).hint("nothing was changed; make room, or choose another --state-dir")
+            Failure::unusable(error)
+                .hint("nothing was changed; make room, or choose another --state-dir")
         })?;
         Self::open(state_dir, run)
     }

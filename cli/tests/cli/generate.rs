@@ -199,6 +199,7 @@ fn wrong_usage_writes_nothing() {
     for arguments in [
         &["--provider", "kms"][..],
         &["--provider", "rot13"],
+        &["--kms-endpoint", "unix:///k"],
         &[
             "--provider",
             "kms",

@@ -3,10 +3,12 @@
 
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
+use std::io::BufReader;
 use std::panic::AssertUnwindSafe;
 use std::sync::Once;
 
 use libyaml_safer::{ErrorKind, EventData, Mark, Parser};
+use zeroize::Zeroizing;
 
 use super::dialect;
 use super::fields::shown_in_path;
@@ -18,14 +20,45 @@ use super::tree::{Full, MAX_BYTES, MAX_DEPTH, NodeId, Pair, Scalar, Text, Tree, 
 /// Reads the document. Keys that are there twice are findings of their own: only a strict server
 /// minds them.
 pub(super) fn read(source: &[u8]) -> Result<(Tree, Vec<Finding>), Finding> {
+    let transcoded = from_utf16(source)?;
+    let source = transcoded.as_ref().map_or(source, |text| text.as_bytes());
     let tree = without_panics(|| Loader::default().load(source)).unwrap_or_else(|| {
-        Err(malformed(
-            Place::START,
-            "it is not YAML: a tag or an escape is cut off",
-        ))
+        let message = "it is not YAML: a tag or an escape is cut off";
+        Err(malformed(Place::START, message))
     })?;
     let duplicates = Walk::new(&tree).run()?;
     Ok((tree, duplicates))
+}
+
+/// UTF-16 with a byte order mark is YAML, too. libyaml-safer loses its way in it.
+fn from_utf16(source: &[u8]) -> Result<Option<Zeroizing<String>>, Finding> {
+    let (rest, unit): (_, fn([u8; 2]) -> u16) = match source {
+        [0xff, 0xfe, rest @ ..] => (rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => (rest, u16::from_be_bytes),
+        _ => return Ok(None),
+    };
+    let (pairs, odd) = rest.as_chunks::<2>();
+    let mut text = Zeroizing::new(String::with_capacity(2 * rest.len()));
+    for scalar in char::decode_utf16(pairs.iter().map(|pair| unit(*pair))) {
+        match scalar {
+            Ok(scalar) => text.push(scalar),
+            Err(_) => {
+                let place = Place::of(text.as_bytes(), text.len());
+                return Err(malformed(
+                    place,
+                    "it is not YAML: half of a UTF-16 pair is missing",
+                ));
+            }
+        }
+    }
+    if !odd.is_empty() {
+        let place = Place::of(text.as_bytes(), text.len());
+        return Err(malformed(
+            place,
+            "it is not YAML: half of a UTF-16 unit is missing",
+        ));
+    }
+    Ok(Some(text))
 }
 
 fn malformed(place: Place, message: impl Into<String>) -> Finding {
@@ -89,7 +122,9 @@ enum Open {
 impl Loader {
     fn load(mut self, source: &[u8]) -> Result<Tree, Finding> {
         let mut parser = Parser::new();
-        parser.set_input(source);
+        // go-yaml reads in pieces of this size: what is no UTF-8 a piece beyond the first document
+        // does not come up.
+        parser.set_input(BufReader::with_capacity(512, source));
         loop {
             let event = parser.parse().map_err(|error| fault_of(source, &error))?;
             let place = place(event.start_mark);
@@ -233,18 +268,11 @@ fn scalar(
             "take the tag away",
         )
     })?;
-    match scalar {
-        Scalar::Float(number) if !number.is_finite() => Err(unusable(
-            place,
-            "infinity and not-a-number cannot be read",
-            "put the value in quotes if it is meant as text",
-        )),
-        scalar => Ok(Value::Scalar(scalar, text)),
-    }
+    Ok(Value::Scalar(scalar, text))
 }
 
 fn fault_of(source: &[u8], error: &libyaml_safer::Error) -> Finding {
-    if error.kind() == ErrorKind::Reader {
+    if matches!(error.kind(), ErrorKind::Reader | ErrorKind::Io) {
         return malformed(
             Place::of(source, unreadable(source)),
             "it is not YAML: here is a byte that is no UTF-8, or a control character",
@@ -293,12 +321,20 @@ struct Walk<'a> {
     aliased: u64,
     alias_depth: u64,
     bytes: usize,
+    /// The first, in what was walked through and still counts.
+    unfit: Option<Unfit>,
 }
 
 enum Step<'a> {
     Field(Option<&'a str>),
     Index(usize),
 }
+
+/// The keys of a mapping so far; with each what of it has no form in JSON.
+type Seen<'a> = HashMap<Key<'a>, Option<Unfit>>;
+
+/// Where something has no form in JSON, the sentence that says so, and what to do.
+type Unfit = (Place, &'static str, &'static str);
 
 /// A mapping key as Go compares it: type and value.
 #[derive(Eq, Hash, PartialEq)]
@@ -307,6 +343,8 @@ enum Key<'a> {
     Int(i64),
     Float(u64),
     Bool(bool),
+    Uint(u64),
+    Null,
 }
 
 impl<'a> Walk<'a> {
@@ -323,12 +361,16 @@ impl<'a> Walk<'a> {
             aliased: 0,
             alias_depth: 0,
             bytes: 0,
+            unfit: None,
         }
     }
 
     fn run(mut self) -> Result<Vec<Finding>, Finding> {
         if let Some(root) = self.tree.root {
-            self.node(root, &mut HashSet::new(), None)?;
+            self.node(root, &mut Seen::new(), None)?;
+        }
+        if let Some((place, message, fix)) = self.unfit {
+            return Err(unusable(place, message, fix));
         }
         Ok(self.duplicates)
     }
@@ -337,14 +379,21 @@ impl<'a> Walk<'a> {
     fn node(
         &mut self,
         id: NodeId,
-        seen: &mut HashSet<Key<'a>>,
+        seen: &mut Seen<'a>,
         merged_at: Option<Place>,
     ) -> Result<(), Finding> {
         let tree = self.tree;
         let node = tree.node(id);
         self.count(node.place)?;
         match &node.value {
-            Value::Scalar(_, text) => {
+            Value::Scalar(scalar, text) => {
+                if matches!(scalar, Scalar::Float(number) if !number.is_finite()) {
+                    self.unfit = self.unfit.or(Some((
+                        node.place,
+                        "infinity and not-a-number cannot be read",
+                        "put the value in quotes if it is meant as text",
+                    )));
+                }
                 self.bytes += text.expose().len();
                 // Go shares the bytes of what an alias repeats; here they are copied.
                 if self.bytes > 2 * MAX_BYTES {
@@ -372,7 +421,7 @@ impl<'a> Walk<'a> {
             Value::List(items) => {
                 for (index, item) in items.iter().enumerate() {
                     self.inside(node.place, Step::Index(index), |walk| {
-                        walk.node(*item, &mut HashSet::new(), None)
+                        walk.node(*item, &mut Seen::new(), None)
                     })?;
                 }
                 Ok(())
@@ -384,9 +433,12 @@ impl<'a> Walk<'a> {
     fn map(
         &mut self,
         pairs: &'a [Pair],
-        seen: &mut HashSet<Key<'a>>,
+        seen: &mut Seen<'a>,
         merged_at: Option<Place>,
     ) -> Result<(), Finding> {
+        const NO_NAME: &str = "a field's name must be text";
+        const WRITE_NAME: &str = "write the name of a field before the colon";
+
         let tree = self.tree;
         for pair in pairs {
             let place = tree.place(pair.key);
@@ -394,7 +446,9 @@ impl<'a> Walk<'a> {
                 self.merge(pair.value, seen, merged_at.unwrap_or(place))?;
                 continue;
             }
-            self.node(pair.key, &mut HashSet::new(), None)?;
+            let before = self.unfit;
+            self.node(pair.key, &mut Seen::new(), None)?;
+            self.unfit = None; // as a key a number becomes text
             let (key, name) = match tree.value(pair.key) {
                 Value::Scalar(Scalar::Text, text) => {
                     (Key::Text(text.expose()), Some(text.expose()))
@@ -402,20 +456,28 @@ impl<'a> Walk<'a> {
                 Value::Scalar(Scalar::Int(number), _) => (Key::Int(*number), None),
                 Value::Scalar(Scalar::Float(number), _) => (Key::Float(number.to_bits()), None),
                 Value::Scalar(Scalar::Bool(truth), _) => (Key::Bool(*truth), None),
-                _ => {
-                    return Err(unusable(
-                        place,
-                        "a field's name must be text",
-                        "write the name of a field before the colon",
-                    ));
-                }
+                Value::Scalar(Scalar::Uint(number), _) => (Key::Uint(*number), None),
+                Value::Scalar(Scalar::Null, _) => (Key::Null, None),
+                _ => return Err(unusable(place, NO_NAME, WRITE_NAME)),
             };
+            if matches!(key, Key::Uint(_) | Key::Null) {
+                self.unfit = Some((place, NO_NAME, WRITE_NAME));
+            }
             self.inside(place, Step::Field(name), |walk| {
-                walk.node(pair.value, &mut HashSet::new(), None)
+                walk.node(pair.value, &mut Seen::new(), None)
             })?;
-            if !seen.insert(key) {
+            let unfit = std::mem::replace(&mut self.unfit, before);
+            // A lenient server forgets the value that was there before.
+            if seen.insert(key, unfit).is_some() {
                 self.duplicate(name, merged_at.unwrap_or(place), merged_at.is_some());
             }
+        }
+        if merged_at.is_none() {
+            let within = seen
+                .values()
+                .flatten()
+                .min_by_key(|unfit| (unfit.0.line, unfit.0.column));
+            self.unfit = self.unfit.or(within.copied());
         }
         Ok(())
     }
@@ -423,7 +485,7 @@ impl<'a> Walk<'a> {
     fn merge(
         &mut self,
         value: NodeId,
-        seen: &mut HashSet<Key<'a>>,
+        seen: &mut Seen<'a>,
         merged_at: Place,
     ) -> Result<(), Finding> {
         let tree = self.tree;

@@ -214,6 +214,30 @@ fn bytes_are_text() {
     assert_stops(&identity("\t- x\n"), &["AR-D002  7:1"]);
     assert_stops(&identity("# \u{0}\n"), &["AR-D002  7:3"]);
     assert_stops(&identity("\u{feff}# joined\n"), &["AR-D002  7:1"]);
+    // Beyond what is read for the first document nobody looks.
+    let mut source = identity(&format!("---\n{}", " ".repeat(1000))).into_bytes();
+    source.push(0xff);
+    assert_eq!(judge(&source, &Server::default()).stage, Stage::Ok);
+
+    let text = identity("# ä😀\n").replace("secrets", "ä");
+    for bytes in [u16::to_le_bytes as fn(u16) -> [u8; 2], u16::to_be_bytes] {
+        let mut source: Vec<u8> = bytes(0xfeff).to_vec();
+        source.extend(text.encode_utf16().flat_map(bytes));
+        let judgement = judge(&source, &Server::default());
+        assert_eq!(
+            judgement.configuration.unwrap().resources[0].resources,
+            ["ä"]
+        );
+        source.push(0);
+        assert_eq!(found(&judge(&source, &Server::default())), ["AR-D002  8:1"]);
+        source.truncate(20);
+        source.extend(bytes(0xd800));
+        assert_eq!(
+            found(&judge(&source, &Server::default())),
+            ["AR-D002  1:10"]
+        );
+    }
+
     let mut source = identity("# ä").into_bytes();
     source.extend([0xff, b'\n']);
     let judgement = judge(&source, &Server::default());
@@ -254,10 +278,26 @@ fn aliases_and_merges() {
         "x: .nan\n",
         "? [a]\n: b\n",
         "~: b\n",
+        "18446744073709551615: b\n",
+        "x: {a: [.inf]}\n",
+        "x: {a: &a {b: .inf}, c: {<<: *a}}\n",
     ] {
         let judgement = lenient(&identity(wrong));
         assert_eq!(judgement.findings[0].id, "AR-D012", "{wrong}");
         assert_eq!(judgement.findings[0].line, 7, "{wrong}");
+    }
+}
+
+#[test]
+fn what_is_overridden_is_forgotten() {
+    for source in [
+        "x: .nan\nx: 1\n",
+        "x: {a: .inf}\nx: 1\n",
+        "x: {a: .inf, a: 1}\n",
+        ".inf: 1\n",
+        "x: {~: 1, 18446744073709551615: 1}\nx: 1\n",
+    ] {
+        assert_eq!(lenient(&identity(source)).stage, Stage::Ok, "{source}");
     }
 }
 

@@ -64,7 +64,7 @@ fn bombs_are_refused() {
         ),
         ("dashes", "- ".repeat(1 << 18)),
         ("keys", "? ".repeat(1 << 18)),
-        ("values", format!("resources: [{}]", "a,".repeat(1 << 20))),
+        ("values", format!("resources: [{}]", "a,".repeat(600_000))),
         ("quotes", "\"".repeat((1 << 20) + 1)),
         (
             "anchors",
@@ -82,7 +82,7 @@ fn bombs_are_refused() {
     );
     assert_refused(
         "json values",
-        format!("{{\"a\":[{}1]}}", "1,".repeat(1 << 20)).as_bytes(),
+        format!("{{\"a\":[{}1]}}", "1,".repeat(600_000)).as_bytes(),
     );
     assert_refused("too large", &vec![b'a'; (16 << 20) + 1]);
     assert_refused("zeros", &[0; 4096]);

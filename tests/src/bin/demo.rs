@@ -6,9 +6,10 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // it is there to be looked at
 #![allow(clippy::disallowed_methods)] // the bans are about files of users, not those of a demo
 
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use atrest_tests::plugin::Plugin;
 use atrest_tests::processes::{ControlPlane, Options};
 use atrest_tests::programs::Programs;
 use atrest_tests::secrets::Population;
@@ -86,8 +87,8 @@ async fn demo() -> Result<(), String> {
     stages.push(rotate(&plane, "secretbox key to key", &[])?);
 
     heading("move to the KMS plugin");
-    let plugin = Plugin::start(&plane)?;
-    let socket = format!("atrest={}", plugin.socket);
+    let plugin = Plugin::start();
+    let socket = format!("atrest={}", plugin.socket().display());
     let to_kms = ["--to", "kms", "--kms-socket", &socket];
     stages.push(rotate(&plane, "secretbox to kms v2", &to_kms)?);
 
@@ -167,19 +168,9 @@ fn census(plane: &ControlPlane, expected: i32) -> Result<(), String> {
 
 fn rotate_key_encryption_key(plane: &ControlPlane, plugin: &Plugin) -> Result<Stage, String> {
     let start = Instant::now();
-    plugin.keyring(&["add"])?;
-    plugin.keyring(&["activate"])?;
-    let list = plugin.keyring(&["list", "--output", "json"])?;
-    let list: serde_json::Value = serde_json::from_str(&list).map_err(|error| error.to_string())?;
-    let key_id = list["generations"]
-        .as_array()
-        .and_then(|all| {
-            all.iter()
-                .find(|generation| generation["stage"] == "active")
-        })
-        .and_then(|active| active["key_id"].as_str())
-        .ok_or("the keyring has no active generation")?
-        .to_owned();
+    plugin.keyring(&["add"]);
+    plugin.keyring(&["activate"]);
+    let key_id = plugin.active_key_id();
     println!(
         "waiting until the API server has seen {key_id}: it asks once a minute, or when it is probed"
     );
@@ -230,60 +221,4 @@ fn await_key_id(plane: &ControlPlane, key_id: &str) -> Result<(), String> {
         std::thread::sleep(Duration::from_millis(500));
     }
     Err("the API server has not seen the new key_id".into())
-}
-
-/// The KMS plugin and its keyring.
-struct Plugin {
-    keyring: String,
-    socket: String,
-    process: Child,
-}
-
-impl Plugin {
-    fn start(plane: &ControlPlane) -> Result<Self, String> {
-        let path = |name: &str| plane.directory().join(name).display().to_string();
-        let (keyring, socket) = (path("keyring.json"), path("kms.sock"));
-        keyring_command(&keyring, &["init", "--seal", "none"])?;
-        let mut serve = Command::new(binaries::path("atrest-kms"));
-        serve.args(["serve", "--keyring", &keyring, "--socket", &socket]);
-        serve.stdin(Stdio::null()).stderr(Stdio::null());
-        let process = plane.spawn(&mut serve).map_err(|error| error.to_string())?;
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while std::os::unix::net::UnixStream::connect(&socket).is_err() {
-            if Instant::now() > deadline {
-                return Err("the plugin does not listen".into());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(Self {
-            keyring,
-            socket,
-            process,
-        })
-    }
-
-    fn keyring(&self, arguments: &[&str]) -> Result<String, String> {
-        keyring_command(&self.keyring, arguments)
-    }
-}
-
-impl Drop for Plugin {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn keyring_command(keyring: &str, arguments: &[&str]) -> Result<String, String> {
-    let output = Command::new(binaries::path("atrest-kms"))
-        .arg("keyring")
-        .args(arguments)
-        .args(["--keyring", keyring])
-        .output()
-        .map_err(|error| error.to_string())?;
-    if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    } else {
-        Err(String::from_utf8_lossy(&output.stderr).into_owned())
-    }
 }

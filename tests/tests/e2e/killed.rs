@@ -14,7 +14,15 @@ use atrest_tests::{packages, stored_values};
 use crate::rotate::{FEW, key_names, rotate};
 
 /// Steps in which something is made durable; PLAN and LOCK change nothing.
-const STATES: [&str; 7] = ["mint", "add_read", "promote", "rewrite", "verify", "drop_read", "done"];
+const STATES: [&str; 7] = [
+    "mint",
+    "add_read",
+    "promote",
+    "rewrite",
+    "verify",
+    "drop_read",
+    "done",
+];
 
 fn quick() -> ControlPlane {
     ControlPlane::start(Options {
@@ -43,13 +51,17 @@ fn run_killed_at(plane: &ControlPlane, syscall: &str, nth: usize) -> Ended {
 
 fn names(folder: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(folder).into_iter().flatten();
-    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
 }
 
 /// The state that the newest journal came to; `None` where no run has begun since.
 fn last_state(state_dir: &Path, before: &BTreeSet<String>) -> Option<String> {
     let journals = names(state_dir);
-    let journal = journals.difference(before).find(|name| name.ends_with(".journal"))?;
+    let journal = journals
+        .difference(before)
+        .find(|name| name.ends_with(".journal"))?;
     let text = fs::read_to_string(state_dir.join(journal)).ok()?;
     let states = text.lines().filter_map(|line| {
         let json: serde_json::Value = serde_json::from_str(line.split_once(' ')?.1).ok()?;
@@ -87,7 +99,11 @@ async fn sigkill_in_every_step_and_resume_ends_in_the_same_state_with_one_key() 
             kills += 1;
             let at = format!("killed at {syscall} {nth}");
             let Some(state) = last_state(&state_dir, &before) else {
-                assert_eq!(fs::read(&file).unwrap(), config_before, "{at}, before it began");
+                assert_eq!(
+                    fs::read(&file).unwrap(),
+                    config_before,
+                    "{at}, before it began"
+                );
                 continue;
             };
             killed_in.insert(state.clone());
@@ -95,15 +111,25 @@ async fn sigkill_in_every_step_and_resume_ends_in_the_same_state_with_one_key() 
             let keys = key_names(&file);
             let escrow = names(&state_dir.join("escrow"));
             let minted: Vec<_> = escrow.difference(&escrow_before).collect();
-            assert_eq!((keys.len(), minted.len()), (1, 1), "{at}, in {state}: {minted:?}");
+            assert_eq!(
+                (keys.len(), minted.len()),
+                (1, 1),
+                "{at}, in {state}: {minted:?}"
+            );
             let prefix = format!("k8s:enc:secretbox:v1:{}:", keys[0]);
             stored_values::assert_prefix(&plane, stored.len(), &prefix);
             let leftovers = names(file.parent().unwrap());
-            assert!(!leftovers.iter().any(|name| name.ends_with(".atrest-new")), "{leftovers:?}");
+            assert!(
+                !leftovers.iter().any(|name| name.ends_with(".atrest-new")),
+                "{leftovers:?}"
+            );
         }
     }
     eprintln!("{kills} kills, in {killed_in:?}");
-    let missed: Vec<_> = STATES.iter().filter(|state| !killed_in.contains(**state)).collect();
+    let missed: Vec<_> = STATES
+        .iter()
+        .filter(|state| !killed_in.contains(**state))
+        .collect();
     assert!(missed.is_empty(), "no kill in {missed:?}");
     stored.assert_readable(&client).await;
 }
@@ -114,28 +140,44 @@ async fn sigkill_in_the_middle_of_the_rewrite_loses_nothing() {
     let client = plane.client(0).await;
     let stored = FEW.store(&client, "midway").await.unwrap();
     let mut command = atrest::rotate(&plane, "run", &["--to", "secretbox", "--max-rate", "20"]);
-    let mut running = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut running = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
     let some_but_not_all = || {
         let values = stored_values::secrets(&plane);
-        let encrypted = values.values().filter(|value| value.starts_with(b"k8s:enc:")).count();
+        let encrypted = values
+            .values()
+            .filter(|value| value.starts_with(b"k8s:enc:"))
+            .count();
         encrypted > 0 && encrypted < values.len()
     };
     while !some_but_not_all() {
-        assert!(Instant::now() < deadline, "the rewrite never was in its middle");
+        assert!(
+            Instant::now() < deadline,
+            "the rewrite never was in its middle"
+        );
     }
     running.kill().unwrap();
     running.wait().unwrap();
     assert!(some_but_not_all());
     stored.assert_readable(&client).await;
 
-    let status = rotate(&plane, "status", &["--output", "json"]).expect(0).json();
+    let status = rotate(&plane, "status", &["--output", "json"])
+        .expect(0)
+        .json();
     assert_eq!(status["state"], "rewrite");
     assert_eq!(status["step"], 6);
     rotate(&plane, "run", &["--to", "secretbox"]).expect(2);
     rotate(&plane, "resume", &[]).expect(0);
     let keys = key_names(&plane.servers[0].encryption_config);
     assert_eq!(keys.len(), 1);
-    stored_values::assert_prefix(&plane, stored.len(), &format!("k8s:enc:secretbox:v1:{}:", keys[0]));
+    stored_values::assert_prefix(
+        &plane,
+        stored.len(),
+        &format!("k8s:enc:secretbox:v1:{}:", keys[0]),
+    );
     stored.assert_readable(&client).await;
 }

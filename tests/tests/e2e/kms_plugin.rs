@@ -4,111 +4,15 @@
 #![allow(clippy::disallowed_methods)] // the bans are about files of users, not those of a test
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Child, Command, Output};
+use std::process::Output;
 use std::time::{Duration, Instant};
 
-use atrest_tests::binaries;
+use atrest_tests::plugin::Plugin;
 use atrest_tests::processes::{ControlPlane, Options};
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
-use tempfile::TempDir;
 
 /// kube-apiserver asks for the key_id once a minute, and every 20 s while somebody asks for its
 /// readiness.
 const NOTICE: Duration = Duration::from_secs(75);
-
-/// The plugin with its keyring and socket.
-struct Plugin {
-    folder: TempDir,
-    process: Option<Child>,
-}
-
-impl Plugin {
-    fn start() -> Self {
-        let mut plugin = Self {
-            folder: tempfile::tempdir().unwrap(),
-            process: None,
-        };
-        plugin.keyring(&["init", "--seal", "none"]);
-        plugin.serve();
-        plugin
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn keyring(&self, args: &[&str]) -> Value {
-        let output = Command::new(binaries::path("atrest-kms"))
-            .arg("keyring")
-            .args(args)
-            .args(["-o", "json", "--keyring"])
-            .arg(self.path("keyring.json"))
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-
-    fn active_key_id(&self) -> String {
-        let list = self.keyring(&["list"]);
-        let rows = list["generations"].as_array().unwrap();
-        let active = rows.iter().find(|row| row["stage"] == "active").unwrap();
-        active["key_id"].as_str().unwrap().to_owned()
-    }
-
-    fn serve(&mut self) {
-        let log = fs::File::options()
-            .create(true)
-            .append(true)
-            .open(self.path("log"))
-            .unwrap();
-        let process = Command::new(binaries::path("atrest-kms"))
-            .arg("serve")
-            .arg("--keyring")
-            .arg(self.path("keyring.json"))
-            .arg("--socket")
-            .arg(self.path("kms.sock"))
-            .args(["--log-level", "debug"])
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        self.process = Some(process);
-    }
-
-    fn terminate(&mut self) {
-        let mut process = self.process.take().unwrap();
-        kill_process(Pid::from_child(&process), Signal::TERM).unwrap();
-        assert_eq!(process.wait().unwrap().code(), Some(0));
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.path("log")).unwrap()
-    }
-
-    fn encryption_config(&self) -> String {
-        format!(
-            "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n\
-             - resources:\n  - secrets\n  providers:\n  - kms:\n      apiVersion: v2\n      name: atrest\n\
-             \x20     endpoint: unix://{}\n      timeout: 3s\n  - identity: {{}}\n",
-            self.path("kms.sock").display()
-        )
-    }
-}
-
-impl Drop for Plugin {
-    fn drop(&mut self) {
-        if let Some(process) = &mut self.process {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-    }
-}
 
 fn create(plane: &ControlPlane, name: &str) -> bool {
     let value = format!("--from-literal=k=hunter2-{name}");
@@ -198,7 +102,7 @@ fn secrets_outlive_restarts_new_keys_and_a_lost_keyring() {
     assert_reads(&plane, &format!("b{written}"));
 
     // The keyring of another cluster.
-    let keyring = plugin.path("keyring.json");
+    let keyring = plugin.keyring_file();
     let ours = fs::read(&keyring).unwrap();
     fs::remove_file(&keyring).unwrap();
     plugin.keyring(&["init", "--seal", "none"]);

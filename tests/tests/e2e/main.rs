@@ -3,4 +3,5 @@
 mod control_plane;
 mod killed;
 mod kms_plugin;
+mod refused;
 mod rotate;
