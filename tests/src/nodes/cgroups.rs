@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::machine::{host, run};
 use crate::keeper::Keeper;
 
 const ROOT: &str = "/sys/fs/cgroup";
@@ -49,9 +50,18 @@ pub(super) fn create(keeper: &Keeper, name: &str) {
     }
 }
 
+/// Removes what is below `name`, which no process is in any more.
+pub(super) fn empty(name: &str) {
+    for hierarchy in hierarchies() {
+        let folder = hierarchy.join(name);
+        let folder = folder.display().to_string();
+        run(host("sh").args(["-c", REMOVE, "sh", &folder, "-mindepth 1"]));
+    }
+}
+
 /// A folder can be removed when it has no child and the kernel has buried its last process.
 const REMOVE: &str = "for _ in $(seq 100); do [ -d \"$1\" ] || break; \
-    find \"$1\" -depth -type d -exec rmdir {} + 2>/dev/null && break; sleep 0.1; done";
+    find \"$1\" $2 -depth -type d -exec rmdir {} + 2>/dev/null && break; sleep 0.1; done";
 
 /// One of version 2, or one for each controller.
 fn hierarchies() -> Vec<PathBuf> {

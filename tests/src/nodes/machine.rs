@@ -141,7 +141,7 @@ impl Machine {
         self.directory.join(relative)
     }
 
-    /// Starts a program that runs until [`Service::end`] or the machine's end. It logs to a file
+    /// Starts a program that runs until the machine's end. It logs to a file
     /// beside the machine's `/etc`.
     pub(super) fn service(&self, name: &str, program: &Path, arguments: &[&str]) -> Service {
         let log = self.log(name);
@@ -150,20 +150,30 @@ impl Machine {
             .append(true)
             .open(&log)
             .expect("our directory");
-        let mut command = self.command("sh");
+        let (stdout, stderr) = output
+            .try_clone()
+            .map(|copy| (copy, output))
+            .expect("our directory");
+        let mut command = self.command(program);
         let child = command
-            .args(["-c", "echo $$ && exec \"$0\" \"$@\" >&2"])
-            .arg(program)
             .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(output)
+            .stdout(stdout)
+            .stderr(stderr)
             // A Ctrl-C ends the test; the keeper ends this.
             .process_group(0)
             .spawn();
-        let mut child = child.unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let pid = first_line(&mut child);
-        Service { child, pid }
+        Service {
+            child: child.unwrap_or_else(|error| panic!("{command:?}: {error}")),
+        }
+    }
+
+    /// The processes on it but the first, as the host counts.
+    pub(super) fn processes(&self) -> Vec<u32> {
+        let namespace = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let own = namespace(self.init);
+        pids()
+            .filter(|pid| *pid != self.init && namespace(*pid) == own)
+            .collect()
     }
 
     /// Where a service logs.
@@ -175,19 +185,9 @@ impl Machine {
 /// A program that runs on a machine.
 pub(super) struct Service {
     child: Child,
-    /// As the machine counts.
-    pid: String,
 }
 
 impl Service {
-    /// Kills it, as a power cut would, and waits for its end.
-    pub(super) fn end(&mut self, machine: &Machine) {
-        run(machine
-            .command("sh")
-            .args(["-c", &format!("kill -KILL {}", self.pid)]));
-        let _ = self.child.wait();
-    }
-
     /// Whether it ended by itself.
     pub(super) fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
@@ -242,17 +242,18 @@ fn first_line(child: &mut Child) -> String {
 
 /// The one child of a process.
 fn child_of(parent: u32) -> u32 {
-    let processes = fs::read_dir("/proc").expect("/proc is mounted");
-    processes
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+    let parent = parent.to_string();
+    pids()
         .find(|pid| {
-            let stat = File::open(format!("/proc/{pid}/stat"))
-                .and_then(std::io::read_to_string)
-                .unwrap_or_default();
-            let fields = stat
-                .rsplit_once(')')
-                .map(|(_, rest)| rest.split_whitespace());
-            fields.and_then(|mut fields| fields.nth(1)) == Some(parent.to_string().as_str())
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            // State and parent stand behind the command's name, which is in parentheses.
+            stat.rsplit_once(')')
+                .is_some_and(|(_, rest)| rest.split_whitespace().nth(1) == Some(&parent))
         })
         .expect("it printed that it is up")
+}
+
+fn pids() -> impl Iterator<Item = u32> {
+    let processes = fs::read_dir("/proc").expect("/proc is mounted");
+    processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }

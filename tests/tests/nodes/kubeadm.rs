@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use atrest_tests::nodes::Node;
+use atrest_tests::programs::Programs;
 use serde_yaml::{Mapping, Value};
 
 use crate::{run, shared};
@@ -97,7 +98,7 @@ fn manifest(node: &Node, configuration: &str) -> BTreeSet<String> {
     let text = run(node
         .command("unshare")
         .args(["--mount", "sh", "-ec", SCRIPT])
-        .arg(node.kubeadm().get_args().last().unwrap()));
+        .arg(Programs::required().path("kubeadm")));
     let pod: Value = serde_yaml::from_str(&text).unwrap();
     let container = &pod["spec"]["containers"][0];
     [
