@@ -1,4 +1,6 @@
 //! The checked-in code is what the `.proto` files generate. `ATREST_BLESS=1` writes it anew.
+#![allow(clippy::unwrap_used)] // clippy takes only #[test] functions for tests
+#![allow(clippy::disallowed_methods)] // the bans are about files of users
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};

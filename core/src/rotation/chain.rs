@@ -255,11 +255,11 @@ fn promote(entry: &mut ResourceEntry, target: &Target) {
         return;
     };
     let mut provider = entry.providers.remove(position);
-    if let (Some(keys), Target::Key(_, key)) = (provider.keys_mut(), target) {
-        if let Some(place) = keys.iter().position(|there| there.name == key.name) {
-            let key = keys.remove(place);
-            keys.insert(0, key);
-        }
+    if let (Some(keys), Target::Key(_, key)) = (provider.keys_mut(), target)
+        && let Some(place) = keys.iter().position(|there| there.name == key.name)
+    {
+        let key = keys.remove(place);
+        keys.insert(0, key);
     }
     entry.providers.insert(0, provider);
 }

@@ -17,7 +17,12 @@ fn load(plane: &ControlPlane, content: &[u8]) {
     let hash = HEXLOWER.encode(&Sha256::digest(content));
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
-        let metrics = plane.kubectl(0).args(["get", "--raw=/metrics"]).output().unwrap().stdout;
+        let metrics = plane
+            .kubectl(0)
+            .args(["get", "--raw=/metrics"])
+            .output()
+            .unwrap()
+            .stdout;
         let loaded = format!("hash=\"sha256:{hash}\"}} 1");
         if String::from_utf8_lossy(&metrics).contains(&loaded) {
             return;
@@ -25,7 +30,12 @@ fn load(plane: &ControlPlane, content: &[u8]) {
         assert!(
             Instant::now() < deadline,
             "kube-apiserver did not load it: {}",
-            fs::read_to_string(&plane.servers[0].log).unwrap().lines().rev().take(5).collect::<String>(),
+            fs::read_to_string(&plane.servers[0].log)
+                .unwrap()
+                .lines()
+                .rev()
+                .take(5)
+                .collect::<String>(),
         );
     }
 }
@@ -36,10 +46,17 @@ fn assert_writes(plane: &ControlPlane, name: &str, prefix: &str) {
         .args(["create", "secret", "generic", name, "--from-literal=k=v"])
         .output()
         .unwrap();
-    assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
+    assert!(
+        created.status.success(),
+        "{}",
+        String::from_utf8_lossy(&created.stderr)
+    );
     let value = &stored_values::secrets(plane)[&format!("/registry/secrets/default/{name}")];
     let start = String::from_utf8_lossy(&value[..40.min(value.len())]).into_owned();
-    assert!(value.starts_with(prefix.as_bytes()), "{name}: {start:?}, not {prefix:?}");
+    assert!(
+        value.starts_with(prefix.as_bytes()),
+        "{name}: {start:?}, not {prefix:?}"
+    );
 }
 
 fn generate(plane: &ControlPlane, name: &str, arguments: &[&str]) -> PathBuf {
@@ -54,13 +71,46 @@ fn kube_apiserver_loads_what_is_generated_and_writes_with_it() {
     let plane = ControlPlane::start(Options::default());
     let plugin = Plugin::start();
     let endpoint = format!("unix://{}", plugin.socket().display());
-    let kms = ["--provider", "kms", "--kms-name", "atrest", "--kms-endpoint", &endpoint];
+    let kms = [
+        "--provider",
+        "kms",
+        "--kms-name",
+        "atrest",
+        "--kms-endpoint",
+        &endpoint,
+    ];
     for (i, (arguments, prefix)) in [
         (&["--provider", "aescbc"][..], "k8s:enc:aescbc:v1:"),
-        (&["--provider", "aesgcm", "--output", "json"], "k8s:enc:aesgcm:v1:"),
-        (&["--provider", "secretbox", "--resource", "secrets", "--resource", "widgets.example.com"], "k8s:enc:secretbox:v1:"),
-        (&["--provider", "secretbox", "--resource", "*.", "--resource", "*.apps"], "k8s:enc:secretbox:v1:"),
-        (&["--provider", "aesgcm", "--resource", "*.*"], "k8s:enc:aesgcm:v1:"),
+        (
+            &["--provider", "aesgcm", "--output", "json"],
+            "k8s:enc:aesgcm:v1:",
+        ),
+        (
+            &[
+                "--provider",
+                "secretbox",
+                "--resource",
+                "secrets",
+                "--resource",
+                "widgets.example.com",
+            ],
+            "k8s:enc:secretbox:v1:",
+        ),
+        (
+            &[
+                "--provider",
+                "secretbox",
+                "--resource",
+                "*.",
+                "--resource",
+                "*.apps",
+            ],
+            "k8s:enc:secretbox:v1:",
+        ),
+        (
+            &["--provider", "aesgcm", "--resource", "*.*"],
+            "k8s:enc:aesgcm:v1:",
+        ),
         (&kms, "k8s:enc:kms:v2:atrest:"),
         (&["--provider", "identity"], "k8s\0"),
     ]
@@ -79,7 +129,8 @@ fn kube_apiserver_loads_what_is_generated_and_writes_with_it() {
 fn kube_apiserver_loads_the_examples() {
     let plane = ControlPlane::start(Options::default());
     let plugin = Plugin::start();
-    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/encryption-configuration");
+    let examples =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/encryption-configuration");
     let mut seen = 0;
     for entry in fs::read_dir(examples).unwrap() {
         let path = entry.unwrap().path();
@@ -89,7 +140,13 @@ fn kube_apiserver_loads_the_examples() {
             "identity" => "k8s\0".to_owned(),
             "kms" => {
                 // The socket of the example is on a node; this one is ours.
-                let socket = text.split("unix://").nth(1).unwrap().split_whitespace().next().unwrap();
+                let socket = text
+                    .split("unix://")
+                    .nth(1)
+                    .unwrap()
+                    .split_whitespace()
+                    .next()
+                    .unwrap();
                 text = text.replace(socket.trim_matches('"'), plugin.socket().to_str().unwrap());
                 "k8s:enc:kms:v2:".to_owned()
             }

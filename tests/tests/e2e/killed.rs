@@ -63,11 +63,11 @@ fn last_state(state_dir: &Path, before: &BTreeSet<String>) -> Option<String> {
         .difference(before)
         .find(|name| name.ends_with(".journal"))?;
     let text = fs::read_to_string(state_dir.join(journal)).ok()?;
-    let states = text.lines().filter_map(|line| {
+    let mut states = text.lines().filter_map(|line| {
         let json: serde_json::Value = serde_json::from_str(line.split_once(' ')?.1).ok()?;
         Some(json["state"].as_str()?.to_owned())
     });
-    Some(states.last().unwrap_or_else(|| "lock".into()))
+    Some(states.next_back().unwrap_or_else(|| "lock".into()))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,5 @@
 //! kube-apiserver encrypts through `atrest-kms`: over restarts of either, over a change of the
 //! key-encryption key, and with a keyring that lacks a key.
-#![allow(clippy::unwrap_used)] // clippy takes only #[test] functions for tests
-#![allow(clippy::disallowed_methods)] // the bans are about files of users, not those of a test
 
 use std::fs;
 use std::process::Output;

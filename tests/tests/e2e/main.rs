@@ -1,4 +1,6 @@
 //! End to end: our programs against a real kube-apiserver and etcd.
+#![allow(clippy::unwrap_used)] // clippy takes only #[test] functions for tests
+#![allow(clippy::disallowed_methods)] // the bans are about files of users, not those of a test
 
 mod control_plane;
 mod generate;

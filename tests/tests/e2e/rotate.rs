@@ -90,6 +90,10 @@ async fn a_whole_rotation_with_the_stock_poll() {
     assert!(done.stderr.contains("waiting until it has loaded its file"));
     let keys = key_names(&plane.servers[0].encryption_config);
     assert_eq!(keys.len(), 1);
-    stored_values::assert_prefix(&plane, stored.len(), &format!("k8s:enc:aesgcm:v1:{}:", keys[0]));
+    stored_values::assert_prefix(
+        &plane,
+        stored.len(),
+        &format!("k8s:enc:aesgcm:v1:{}:", keys[0]),
+    );
     stored.assert_readable(&client).await;
 }
