@@ -7,6 +7,7 @@ use std::time::Duration;
 use atrest_core::at_rest::GroupResource;
 use atrest_core::rotation::chain::Local;
 use serde::{Deserialize, Serialize};
+use serde_yaml::with::singleton_map;
 
 use super::rewrite::api::Pace;
 use crate::args::{EtcdFlags, RotateFlags};
@@ -156,9 +157,9 @@ struct FileServer {
     tls_server_name: Option<String>,
     ca_file: Option<PathBuf>,
     file: PathBuf,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "singleton_map::deserialize")]
     access: Access,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "singleton_map::deserialize")]
     reload: Reload,
     plugin: Option<Plugin>,
 }
