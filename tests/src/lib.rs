@@ -12,5 +12,6 @@ pub mod packages;
 pub mod plugin;
 pub mod processes;
 pub mod programs;
+pub mod schema;
 pub mod secrets;
 pub mod stored_values;

@@ -6,5 +6,6 @@ mod control_plane;
 mod generate;
 mod killed;
 mod kms_plugin;
+mod rbac;
 mod refused;
 mod rotate;

@@ -1,0 +1,10 @@
+//! What the documents say is so: links, command lines, versions, names of tests, samples.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)] // a test
+
+mod commands;
+mod links;
+mod markdown;
+mod rotation;
+mod samples;
+mod specification;
+mod versions;
