@@ -56,6 +56,14 @@ impl Failure {
         Self::new(ExitStatus::Stopped, message)
     }
 
+    /// The same failure of work that had begun: it can be resumed.
+    pub(crate) fn in_the_middle(mut self) -> Self {
+        self.status = ExitStatus::Stopped;
+        self.hint
+            .get_or_insert_with(|| "both keys stay readable; atrest rotate resume goes on".into());
+        self
+    }
+
     fn new(status: ExitStatus, message: impl fmt::Display) -> Self {
         Self {
             status,

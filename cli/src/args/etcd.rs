@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use atrest_core::at_rest::DEFAULT_PREFIX;
+
 /// Where etcd is, named as etcdctl and kube-apiserver name it.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "etcd")]
@@ -33,12 +35,14 @@ pub(crate) struct EtcdFlags {
         requires = "cert"
     )]
     pub(crate) key: Option<PathBuf>,
-    /// kube-apiserver's own --etcd-prefix.
-    #[arg(
-        long = "etcd-prefix",
-        global = true,
-        value_name = "PREFIX",
-        default_value = "/registry"
-    )]
-    pub(crate) prefix: String,
+    /// kube-apiserver's own --etcd-prefix [default: /registry].
+    #[arg(long = "etcd-prefix", global = true, value_name = "PREFIX")]
+    pub(crate) prefix: Option<String>,
+}
+
+impl EtcdFlags {
+    /// Below which kube-apiserver stores everything.
+    pub(crate) fn prefix(&self) -> &str {
+        self.prefix.as_deref().unwrap_or(DEFAULT_PREFIX)
+    }
 }

@@ -61,14 +61,9 @@ pub(crate) enum Output {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Write a new EncryptionConfiguration with fresh keys.
     Generate(Generate),
-    /// Rewrite what is not under the current key.
     Reencrypt(Reencrypt),
-    /// Rotate the key that writes, in steps that can be resumed, and prove it.
     Rotate(Box<Rotate>),
-    /// Give kube-apiserver's verdict on EncryptionConfiguration files.
     Validate(Validate),
-    /// Count what is stored in etcd by the key that wrote it.
     Verify(Verify),
 }

@@ -32,7 +32,7 @@ pub(crate) async fn run(global: &Global, arguments: &Verify) -> Result<ExitStatu
         None => BTreeMap::new(),
     };
     let question = Question {
-        prefix: &arguments.etcd.prefix,
+        prefix: arguments.etcd.prefix(),
         resources: &resources,
         configuration,
         key_ids: &key_ids,

@@ -12,6 +12,7 @@ use atrest_core::rotation::{Await, CensusFacts, Facts, ServerFacts, State, Step,
 
 use super::escrow;
 use super::journal::{Journal, Record};
+use super::plan::check_leases;
 use super::rewrite::api::{self, SetAside};
 use super::settings::{Server, Settings, To};
 use crate::args::{EtcdFlags, Global};
@@ -144,6 +145,18 @@ impl<'a> Run<'a> {
 
     /// Goes on until everything is proven, or something has to be done first.
     pub(crate) async fn drive(mut self) -> Result<Proof, Failure> {
+        self.go_on().await.map_err(|failure| {
+            let written = |record: &Record| matches!(record, Record::Write { .. });
+            match self.journal.records.iter().any(written) {
+                // Whatever it was, the run is in its middle now.
+                true => failure.in_the_middle(),
+                false => failure,
+            }
+        })?;
+        self.done()
+    }
+
+    async fn go_on(&mut self) -> Result<(), Failure> {
         self.find_target().await?;
         loop {
             let (facts, observed) = self.facts().await?;
@@ -161,7 +174,7 @@ impl<'a> Run<'a> {
                 Step::Rewrite => self.rewrite(&observed).await?,
                 Step::Verify => self.verify(&observed).await?,
                 Step::Stop(stop) => return Err(self.stopped(stop)),
-                Step::Done => return self.done(),
+                Step::Done => return Ok(()),
             }
             if !matches!(step, Step::Await(Await::Load(_))) {
                 self.waiting = None;
@@ -446,6 +459,8 @@ impl<'a> Run<'a> {
     }
 
     async fn verify(&mut self, observed: &[Observed]) -> Result<(), Failure> {
+        // No key leaves on the word of a list that has become too short meanwhile.
+        check_leases(&self.reached.servers[0], self.settings.servers.len()).await?;
         let configuration = &observed[0].file.configuration;
         let selection = self.selection(configuration)?;
         let mut key_ids = BTreeMap::new();
@@ -454,7 +469,7 @@ impl<'a> Run<'a> {
         }
         let flags = EtcdFlags::from(&self.settings.etcd);
         let question = Question {
-            prefix: &flags.prefix,
+            prefix: flags.prefix(),
             resources: &selection.resources,
             configuration: Some(configuration),
             key_ids: &key_ids,

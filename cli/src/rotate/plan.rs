@@ -111,7 +111,7 @@ impl Plan {
         let in_use = kms::key_ids(&file.configuration, &[]).await;
         let flags = EtcdFlags::from(&settings.etcd);
         let question = Question {
-            prefix: &flags.prefix,
+            prefix: flags.prefix(),
             resources: &selection.resources,
             configuration: Some(&file.configuration),
             key_ids: &in_use,
@@ -269,7 +269,7 @@ async fn check_server(api: &ApiServer, name: &str) -> Result<(), Failure> {
 }
 
 /// An API server that is not on the list would go on writing with the old key.
-async fn check_leases(api: &ApiServer, listed: usize) -> Result<(), Failure> {
+pub(super) async fn check_leases(api: &ApiServer, listed: usize) -> Result<(), Failure> {
     #[derive(serde::Deserialize)]
     struct Leases {
         items: Vec<Lease>,

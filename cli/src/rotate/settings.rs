@@ -51,7 +51,7 @@ pub(crate) struct Etcd {
     cacert: Option<PathBuf>,
     cert: Option<PathBuf>,
     key: Option<PathBuf>,
-    prefix: String,
+    prefix: Option<String>,
 }
 
 /// Where the rotation leads.
@@ -310,10 +310,7 @@ impl File {
             cacert: or(&flags.etcd.cacert, self.etcd.ca_file),
             cert: or(&flags.etcd.cert, self.etcd.cert_file),
             key: or(&flags.etcd.key, self.etcd.key_file),
-            prefix: self
-                .etcd
-                .prefix
-                .unwrap_or_else(|| flags.etcd.prefix.clone()),
+            prefix: flags.etcd.prefix.clone().or(self.etcd.prefix),
         };
         let copies = match flags.escrow_copy.is_empty() {
             true => self.escrow.copies,
@@ -361,7 +358,21 @@ impl File {
             )))
         };
         if self.servers.is_empty() {
-            return Err(Failure::unusable("rotation.yaml lists no servers"));
+            return Err(Failure::unusable("rotation.yaml lists no servers")
+                .hint("list every API server of the cluster under servers"));
+        }
+        for (i, server) in self.servers.iter().enumerate() {
+            let others = &self.servers[..i];
+            let same = others.iter().any(|other| {
+                other.name == server.name || other.url == server.url || other.file == server.file
+            });
+            if same {
+                return Err(Failure::unusable(format!(
+                    "server {:?} has the name, the url or the file of another one",
+                    server.name
+                ))
+                .hint("a load balancer is no server: each API server has an address of its own"));
+            }
         }
         for server in &self.servers {
             match (&server.access, &server.reload) {

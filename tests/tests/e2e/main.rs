@@ -7,5 +7,6 @@ mod generate;
 mod killed;
 mod kms_plugin;
 mod rbac;
+mod reencrypt;
 mod refused;
 mod rotate;
