@@ -93,6 +93,8 @@ pub(crate) struct Run<'a> {
     etcd_id: String,
     reached: Reached,
     quiet: bool,
+    /// Records that earlier processes of the run left.
+    taken_up: usize,
     /// The key that is minted, or the plugin that is moved to.
     target: Option<Target>,
     census: Option<(Census, i64, Instant)>,
@@ -130,6 +132,7 @@ impl<'a> Run<'a> {
         }
         Ok(Self {
             quiet: global.quiet,
+            taken_up: journal.records.len(),
             journal,
             settings,
             etcd_id,
@@ -267,7 +270,7 @@ impl<'a> Run<'a> {
     /// What the journal says since the last file that was written before the barrier.
     fn barrier(&self) -> Barrier {
         let mut barrier = Barrier::default();
-        for record in &self.journal.records {
+        for (i, record) in self.journal.records.iter().enumerate() {
             match record {
                 // A server that had to be brought up again may have written with the old key.
                 Record::Write { stage, .. } if stage != "only" => barrier = Barrier::default(),
@@ -276,6 +279,10 @@ impl<'a> Run<'a> {
                         at: Some(*at),
                         ..Barrier::default()
                     };
+                }
+                // An earlier process's rewrite counts if it left nothing; else it is tried again.
+                Record::Rewrote { set_aside, .. } if i < self.taken_up => {
+                    barrier.passes = u32::from(*set_aside == 0);
                 }
                 Record::Rewrote { set_aside, .. } => {
                     barrier.passes += 1;
