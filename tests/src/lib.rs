@@ -7,11 +7,14 @@
 pub mod atrest;
 pub mod binaries;
 pub mod keeper;
+pub mod memory_image;
 pub mod nodes;
 pub mod packages;
+pub mod planted;
 pub mod plugin;
 pub mod processes;
 pub mod programs;
+pub mod proxy;
 pub mod schema;
 pub mod secrets;
 pub mod stored_values;
