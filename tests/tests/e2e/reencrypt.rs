@@ -42,21 +42,42 @@ webhooks:
 "
     );
     let mut kubectl = plane.kubectl(0);
-    let mut child = kubectl.args(["apply", "-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(manifest.as_bytes()).unwrap();
+    let mut child = kubectl
+        .args(["apply", "-f", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(manifest.as_bytes())
+        .unwrap();
     assert!(child.wait().unwrap().success());
     // Admission learns of it by a watch: until then updates pass.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
     loop {
         let labelled = plane
             .kubectl(0)
-            .args(["label", "secret", "-n", namespace, "--all", "--overwrite", "--dry-run=server", "a=b"])
+            .args([
+                "label",
+                "secret",
+                "-n",
+                namespace,
+                "--all",
+                "--overwrite",
+                "--dry-run=server",
+                "a=b",
+            ])
             .output()
             .unwrap();
         if !labelled.status.success() {
             return;
         }
-        assert!(std::time::Instant::now() < deadline, "the webhook is not asked");
+        assert!(
+            std::time::Instant::now() < deadline,
+            "the webhook is not asked"
+        );
     }
 }
 
@@ -69,9 +90,23 @@ async fn what_a_dead_webhook_covers_is_set_aside_and_keeps_the_old_key() {
     apply_webhook(&plane, "webhook-1");
 
     let stopped = rotate(&plane, "run", &["--to", "secretbox"]).expect(4);
-    assert!(stopped.stderr.contains(&format!("{covered} values are not under the new key")), "{}", stopped.stderr);
-    assert!(stopped.stderr.contains("dead.example.com"), "{}", stopped.stderr);
-    assert!(stopped.stderr.contains("webhook-1/secret-"), "{}", stopped.stderr);
+    assert!(
+        stopped
+            .stderr
+            .contains(&format!("{covered} values are not under the new key")),
+        "{}",
+        stopped.stderr
+    );
+    assert!(
+        stopped.stderr.contains("dead.example.com"),
+        "{}",
+        stopped.stderr
+    );
+    assert!(
+        stopped.stderr.contains("webhook-1/secret-"),
+        "{}",
+        stopped.stderr
+    );
     // What reads the values that are left is still there.
     let config = fs::read_to_string(&plane.servers[0].encryption_config).unwrap();
     assert!(config.contains("identity"), "{config}");
@@ -85,12 +120,19 @@ async fn what_a_dead_webhook_covers_is_set_aside_and_keeps_the_old_key() {
     assert_eq!(again["objects"]["current"], stored.len() - covered);
     assert_eq!(schema::faults(&again), Vec::<String>::new());
 
-    let deleted = plane.kubectl(0).args(["delete", "validatingwebhookconfiguration", "dead"]).status();
+    let deleted = plane
+        .kubectl(0)
+        .args(["delete", "validatingwebhookconfiguration", "dead"])
+        .status();
     assert!(deleted.unwrap().success());
     rotate(&plane, "resume", &[]).expect(0);
     let keys = key_names(&plane.servers[0].encryption_config);
     assert_eq!(keys.len(), 1);
-    stored_values::assert_prefix(&plane, stored.len(), &format!("k8s:enc:secretbox:v1:{}:", keys[0]));
+    stored_values::assert_prefix(
+        &plane,
+        stored.len(),
+        &format!("k8s:enc:secretbox:v1:{}:", keys[0]),
+    );
     stored.assert_readable(&client).await;
 }
 
@@ -106,12 +148,19 @@ async fn verify_and_etcdctl_agree() {
     // Some values that the configuration does not know, under names that etcd takes.
     let values = stored_values::secrets(&plane);
     let planted = [
-        ("stale-name", "k8s:enc:aescbc:v1:another:0123456789abcdef", "unknown_key"),
+        (
+            "stale-name",
+            "k8s:enc:aescbc:v1:another:0123456789abcdef",
+            "unknown_key",
+        ),
         ("plain", "k8s\\0plain", "plaintext"),
         ("torn", "k8s:enc:kms:v2:", "undecryptable"),
     ];
     for (name, value, _) in planted {
-        let put = plane.etcdctl().args(["put", &format!("/registry/secrets/agree-0/{name}"), value]).output();
+        let put = plane
+            .etcdctl()
+            .args(["put", &format!("/registry/secrets/agree-0/{name}"), value])
+            .output();
         assert!(put.unwrap().status.success());
     }
     let report = verify(&plane).expect(1).json();
@@ -123,15 +172,28 @@ async fn verify_and_etcdctl_agree() {
         assert_eq!(secrets[state], 1, "{report}");
         let listed = report["objects"].as_array().unwrap();
         let key = format!("/registry/secrets/agree-0/{name}");
-        let object = listed.iter().find(|object| object["key"] == key.as_str()).unwrap();
+        let object = listed
+            .iter()
+            .find(|object| object["key"] == key.as_str())
+            .unwrap();
         assert_eq!(object["state"], state);
     }
     let by_key = secrets["by_key"].as_array().unwrap();
-    let current = by_key.iter().find(|group| group["state"] == "current").unwrap();
-    assert_eq!((&current["provider"], &current["key"]), (&"aescbc".into(), &key.into()));
+    let current = by_key
+        .iter()
+        .find(|group| group["state"] == "current")
+        .unwrap();
+    assert_eq!(
+        (&current["provider"], &current["key"]),
+        (&"aescbc".into(), &key.into())
+    );
     assert_eq!(current["count"], values.len());
     assert!(!report.to_string().contains("0123456789abcdef"));
     // What nobody can read is named before anything is changed.
     let refused = rotate(&plane, "run", &[]).expect(3);
-    assert!(refused.stderr.contains("/registry/secrets/agree-0/torn"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("/registry/secrets/agree-0/torn"),
+        "{}",
+        refused.stderr
+    );
 }
