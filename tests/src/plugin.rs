@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::binaries;
 use crate::keeper::Keeper;
+use crate::schema;
 
 /// A plugin with a fresh keyring. It ends when it is dropped, or when this process ends in
 /// whatever way.
@@ -69,7 +70,9 @@ impl Plugin {
             .output()
             .expect("atrest-kms was built");
         assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
-        serde_json::from_slice(&stdout).expect("its JSON")
+        let list = serde_json::from_slice(&stdout).expect("its JSON");
+        assert_eq!(schema::faults(&list), Vec::<String>::new());
+        list
     }
 
     /// The key_id that is written with now.

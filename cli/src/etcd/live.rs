@@ -152,6 +152,26 @@ impl Client {
         }
     }
 
+    /// When a key was written; `None` where there is no such key.
+    pub(crate) async fn mod_revision(&mut self, key: &str) -> Result<Option<i64>, Failure> {
+        let request = RangeRequest {
+            key: key.as_bytes().to_vec(),
+            keys_only: true,
+            ..RangeRequest::default()
+        };
+        let response = self.kv.range(request).await.map_err(|status| {
+            Failure::unread(format!(
+                "cannot read {key} from etcd: {}",
+                describe(&status)
+            ))
+        })?;
+        Ok(response
+            .into_inner()
+            .kvs
+            .first()
+            .map(|pair| pair.mod_revision))
+    }
+
     /// The newest revision.
     pub(crate) async fn revision(&mut self) -> Result<i64, Failure> {
         let request = RangeRequest {

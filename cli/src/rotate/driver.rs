@@ -5,19 +5,19 @@ use std::time::{Duration, Instant};
 
 use atrest_core::at_rest::{Census, State as ValueState};
 use atrest_core::encryption_config::{
-    EncryptionConfiguration, Format, Kms, KmsVersion, Provider, Server as Release, judge, render,
+    EncryptionConfiguration, Format, Server as Release, judge, render,
 };
 use atrest_core::rotation::chain::{Local, Selection, Stage, Target};
 use atrest_core::rotation::{Await, CensusFacts, Facts, ServerFacts, State, Step, Stop, next};
 
 use super::escrow;
 use super::journal::{Journal, Record};
-use super::plan::check_leases;
+use super::observe::{Observed, Reached, check_leases, observe};
 use super::rewrite::api::{self, SetAside};
-use super::settings::{Server, Settings, To};
+use super::settings::{Settings, To};
+use super::target::{kms_provider, no_provider_in_use, provider_in_use};
 use crate::args::{EtcdFlags, Global};
 use crate::cluster::{self, ApiServer};
-use crate::configuration::{self, Loaded};
 use crate::etcd::{self, Question};
 use crate::kms;
 use crate::report;
@@ -32,59 +32,6 @@ const FRESH: Duration = Duration::from_secs(60);
 
 /// Values that are not current to name.
 const NAMED: usize = 20;
-
-/// The API servers and etcd, reached.
-pub(crate) struct Reached {
-    pub(crate) servers: Vec<ApiServer>,
-    pub(crate) etcd: etcd::Client,
-}
-
-impl Reached {
-    /// Connects to everything that the settings name.
-    pub(crate) async fn connect(global: &Global, settings: &Settings) -> Result<Self, Failure> {
-        let mut servers = Vec::new();
-        for server in &settings.servers {
-            servers.push(match &server.url {
-                None => ApiServer::connect(global).await?,
-                Some(url) => {
-                    let name = server.tls_server_name.as_deref();
-                    ApiServer::connect_to(global, url, name, server.ca_file.as_deref()).await?
-                }
-            });
-        }
-        let etcd = etcd::Client::connect(&EtcdFlags::from(&settings.etcd)).await?;
-        Ok(Self { servers, etcd })
-    }
-}
-
-/// What a server's file holds and whether its process runs with it.
-pub(crate) struct Observed {
-    pub(crate) file: Loaded,
-    /// What the process has loaded; `None` where it could not be asked.
-    pub(crate) loaded: Option<String>,
-    /// Whether the process answered.
-    pub(crate) reachable: bool,
-}
-
-impl Observed {
-    pub(crate) fn is_loaded(&self) -> bool {
-        self.loaded.as_deref() == Some(&self.file.fingerprint.to_string())
-    }
-}
-
-/// Looks at a server's file and at its process.
-pub(crate) async fn observe(server: &Server, api: &ApiServer) -> Result<Observed, Failure> {
-    let file = configuration::load(&server.file)?;
-    let (loaded, reachable) = match api.loaded_config().await {
-        Ok(loaded) => (loaded, true),
-        Err(_) => (None, false),
-    };
-    Ok(Observed {
-        file,
-        loaded,
-        reachable,
-    })
-}
 
 /// A rotation that acts.
 pub(crate) struct Run<'a> {
@@ -288,6 +235,14 @@ impl<'a> Run<'a> {
                     barrier.passes += 1;
                     barrier.set_aside = *set_aside;
                 }
+                Record::Verified {
+                    not_current: 0,
+                    unread: 0,
+                    at,
+                    ..
+                } => {
+                    barrier.proven_at.get_or_insert(*at);
+                }
                 _ => {}
             }
         }
@@ -410,7 +365,7 @@ impl<'a> Run<'a> {
         let revision = self.reached.etcd.revision().await?;
         self.journal.append(Record::Barrier {
             revision,
-            at: jiff::Timestamp::now().as_millisecond(),
+            at: now(),
         })?;
         self.say(&format!(
             "every server writes with the new key from revision {revision} on"
@@ -494,6 +449,7 @@ impl<'a> Run<'a> {
             total: census.total(),
             not_current: not_current(&census),
             unread: census.count(ValueState::Unread),
+            at: now(),
         })?;
         self.census = Some((census, revision, taken));
         Ok(())
@@ -546,24 +502,14 @@ impl<'a> Run<'a> {
     }
 
     fn in_flight_left(&self, at: i64) -> Duration {
-        let now = jiff::Timestamp::now().as_millisecond();
-        // A clock that was set back makes the wait longer, never shorter than it must be.
-        let passed = u64::try_from(now - at).unwrap_or_default();
-        self.settings
-            .request_timeout
-            .saturating_sub(Duration::from_millis(passed))
+        left(self.settings.request_timeout, at)
     }
 
+    /// The hold begins with the first census that found nothing on the old key.
     fn hold_left(&self) -> Duration {
-        match self.barrier().at {
+        match self.barrier().proven_at {
             None => self.settings.hold,
-            Some(at) => {
-                let now = jiff::Timestamp::now().as_millisecond();
-                let passed = u64::try_from(now - at).unwrap_or_default();
-                self.settings
-                    .hold
-                    .saturating_sub(Duration::from_millis(passed))
-            }
+            Some(at) => left(self.settings.hold, at),
         }
     }
 
@@ -574,10 +520,32 @@ impl<'a> Run<'a> {
     }
 }
 
+fn stage_name(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Absent => "absent",
+        Stage::Reads => "reads",
+        Stage::Writes => "writes",
+        Stage::Only => "only",
+    }
+}
+
+/// What is left of a span that began at a time of the journal. A clock that was set back makes the
+/// wait longer, never shorter than it must be.
+fn left(span: Duration, since: i64) -> Duration {
+    let passed = u64::try_from(now() - since).unwrap_or_default();
+    span.saturating_sub(Duration::from_millis(passed))
+}
+
+fn now() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+/// What the journal says of the time since every server wrote with the target. Times are
+/// milliseconds since 1970.
 #[derive(Default)]
 struct Barrier {
-    /// Milliseconds since 1970.
     at: Option<i64>,
+    proven_at: Option<i64>,
     passes: u32,
     set_aside: u64,
 }
@@ -592,49 +560,6 @@ fn not_current(census: &Census) -> u64 {
     .into_iter()
     .map(|state| census.count(state))
     .sum()
-}
-
-pub(crate) fn stage_name(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Absent => "absent",
-        Stage::Reads => "reads",
-        Stage::Writes => "writes",
-        Stage::Only => "only",
-    }
-}
-
-pub(crate) fn kms_provider(name: &str, socket: &std::path::Path) -> Kms {
-    Kms {
-        api_version: KmsVersion::V2,
-        name: name.into(),
-        endpoint: format!("unix://{}", socket.display()),
-        timeout: Duration::from_secs(3),
-        cachesize: None,
-    }
-}
-
-/// The local provider that writes now, for a rotation to a fresh key of the same.
-pub(crate) fn provider_in_use(
-    configuration: &EncryptionConfiguration,
-    settings: &Settings,
-) -> Option<Local> {
-    let resources = settings.resources();
-    let resource = resources.first().cloned().or_else(|| {
-        let name = configuration.resources.first()?.resources.first()?;
-        Some(atrest_core::at_rest::GroupResource::parse(name))
-    })?;
-    let chain = configuration.chain(&resource);
-    chain
-        .first()
-        .map(|provider: &&Provider| provider.name())
-        .and_then(Local::parse)
-}
-
-pub(crate) fn no_provider_in_use() -> Failure {
-    Failure::unusable("the provider that writes now has no local key to rotate").hint(
-        "say where to go with --to secretbox; a KMS plugin's key-encryption key is rotated with \
-         atrest-kms keyring add and activate, then atrest reencrypt",
-    )
 }
 
 fn stopped_by_server(api: &ApiServer, error: &cluster::Error) -> Failure {

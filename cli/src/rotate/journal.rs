@@ -55,6 +55,8 @@ pub(crate) enum Record {
         total: u64,
         not_current: u64,
         unread: u64,
+        /// Milliseconds since 1970.
+        at: i64,
     },
     /// Proven at this revision.
     Done { revision: i64 },

@@ -3,10 +3,12 @@
 mod driver;
 mod escrow;
 mod journal;
+mod observe;
 mod plan;
 pub(crate) mod rewrite;
 mod settings;
 mod status;
+mod target;
 
 pub(crate) use self::driver::Run;
 pub(crate) use self::journal::{Journal, Lock, begin};

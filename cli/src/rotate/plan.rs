@@ -8,9 +8,10 @@ use atrest_core::rotation::chain::{Local, Selection, Stage, Target, describe};
 use atrest_core::secret::SecretBytes;
 use serde::Serialize;
 
-use super::driver::{Reached, kms_provider, no_provider_in_use, observe, provider_in_use};
 use super::escrow;
+use super::observe::{Reached, check_leases, check_server, observe};
 use super::settings::{Settings, To};
+use super::target::{kms_provider, no_provider_in_use, provider_in_use};
 use crate::args::{EtcdFlags, Global};
 use crate::cluster::{self, ApiServer};
 use crate::etcd::{self, Question};
@@ -256,62 +257,6 @@ fn chains(
         ));
     }
     Ok(chains)
-}
-
-async fn check_server(api: &ApiServer, name: &str) -> Result<(), Failure> {
-    api.loaded_config().await.map(|_| ()).map_err(|error| {
-        let failure = Failure::unread(format!("{name} at {}: {error}", api.url()));
-        match error.code() {
-            Some(401 | 403) => failure.hint("use an administrator's kubeconfig: the run reads /metrics, and lists and patches objects"),
-            _ => failure.hint("every API server has to run while keys are rotated"),
-        }
-    })
-}
-
-/// An API server that is not on the list would go on writing with the old key.
-pub(super) async fn check_leases(api: &ApiServer, listed: usize) -> Result<(), Failure> {
-    #[derive(serde::Deserialize)]
-    struct Leases {
-        items: Vec<Lease>,
-    }
-    #[derive(serde::Deserialize)]
-    struct Lease {
-        spec: Spec,
-    }
-    #[derive(serde::Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Spec {
-        renew_time: Option<jiff::Timestamp>,
-        lease_duration_seconds: Option<i64>,
-    }
-
-    let path = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases\
-                ?labelSelector=apiserver.kubernetes.io%2Fidentity%3Dkube-apiserver";
-    let leases: Leases = api.json(path).await.map_err(|error| {
-        Failure::unread(format!("cannot list the API servers' identity Leases: {error}"))
-            .hint("without them a forgotten API server would not be seen; use an administrator's kubeconfig")
-    })?;
-    let now = jiff::Timestamp::now();
-    let alive = leases
-        .items
-        .iter()
-        .filter(
-            |lease| match (lease.spec.renew_time, lease.spec.lease_duration_seconds) {
-                (Some(renewed), Some(seconds)) => now.as_second() - renewed.as_second() <= seconds,
-                _ => false,
-            },
-        )
-        .count();
-    if alive > listed {
-        return Err(Failure::unusable(format!(
-            "the cluster has {alive} API servers, and {listed} are listed"
-        ))
-        .hint(
-            "list all of them: one that is forgotten goes on writing with the old key. One that was \
-             taken away keeps its Lease in kube-system for an hour",
-        ));
-    }
-    Ok(())
 }
 
 /// What nobody can read cannot be rewritten; it would keep the old key in the file for ever.

@@ -138,6 +138,7 @@ async fn the_examples_rights_are_enough_and_each_is_needed() {
     for (verb, what, kind) in [
         ("list", "leases", "leases.coordination.k8s.io"),
         ("get", "/metrics", "/metrics"),
+        ("get", "namespaces", "namespaces/kube-system"),
         ("patch", "secrets", "secrets"),
         ("list", "secrets", "secrets"),
     ] {

@@ -275,6 +275,20 @@ async fn what_cannot_be_used_is_refused_with_a_hint_and_changes_nothing() {
     ];
     assert_refused("key for certificate", &etcd(&swapped), 2, &["certificate"]);
 
+    // The etcd of another cluster, to which its certificates open the way.
+    let other = ControlPlane::start(Options::default());
+    let mut command = atrest::command(["rotate", "run", "--yes", "--to", "secretbox"]);
+    command
+        .arg("--kubeconfig")
+        .arg(&plane.servers[0].kubeconfig);
+    command.args(other.etcd_flags()).arg("--config").arg(&file);
+    command
+        .arg("--state-dir")
+        .arg(plane.directory().join("state"));
+    let ended = command.output().unwrap().into();
+    assert_refused("another cluster", &ended, 2, &["of this etcd"]);
+    drop(other);
+
     assert_eq!(fingerprint(&plane), before);
 
     plane.etcd.kill();

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use atrest_tests::atrest::{self, Ended};
 use atrest_tests::plugin::Plugin;
@@ -57,7 +57,14 @@ async fn from_plaintext_to_a_key_to_another_to_kms_with_every_byte_intact() {
         &format!("k8s:enc:secretbox:v1:{}:", first[0]),
     );
 
-    rotate(&plane, "run", &[]).expect(0);
+    // The old key stays readable while it is held, and goes after that.
+    let held = rotate(&plane, "run", &["--hold", "3s"]).expect(4);
+    assert!(held.stderr.contains("holding"), "{}", held.stderr);
+    assert_eq!(key_names(file).len(), 2);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while rotate(&plane, "resume", &[]).status != Some(0) {
+        assert!(Instant::now() < deadline, "the hold does not end");
+    }
     let second = key_names(file);
     assert_eq!(second.len(), 1);
     assert_ne!(first, second);

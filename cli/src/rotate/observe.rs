@@ -1,0 +1,157 @@
+//! What there is: the API servers and etcd, their files, and what each process runs with.
+
+use atrest_core::at_rest::GroupResource;
+
+use crate::args::{EtcdFlags, Global};
+use crate::cluster::{self, ApiServer};
+use crate::commands::server_failure;
+use crate::configuration::{self, Loaded};
+use crate::etcd;
+use crate::status::Failure;
+
+use super::settings::{Server, Settings};
+
+/// The API servers and etcd, reached.
+pub(crate) struct Reached {
+    pub(crate) servers: Vec<ApiServer>,
+    pub(crate) etcd: etcd::Client,
+}
+
+impl Reached {
+    /// Connects to everything that the settings name.
+    pub(crate) async fn connect(global: &Global, settings: &Settings) -> Result<Self, Failure> {
+        let mut servers = Vec::new();
+        for server in &settings.servers {
+            servers.push(match &server.url {
+                None => ApiServer::connect(global).await?,
+                Some(url) => {
+                    let name = server.tls_server_name.as_deref();
+                    ApiServer::connect_to(global, url, name, server.ca_file.as_deref()).await?
+                }
+            });
+        }
+        let flags = EtcdFlags::from(&settings.etcd);
+        let mut etcd = etcd::Client::connect(&flags).await?;
+        for server in &servers {
+            same_cluster(server, &mut etcd, flags.prefix()).await?;
+        }
+        Ok(Self { servers, etcd })
+    }
+}
+
+/// A census of another cluster's etcd would prove nothing: the namespace that every cluster has must
+/// have been written at the same revision in both.
+async fn same_cluster(
+    server: &ApiServer,
+    etcd: &mut etcd::Client,
+    prefix: &str,
+) -> Result<(), Failure> {
+    const NAMESPACE: &str = "kube-system";
+
+    let namespaces = GroupResource::parse("namespaces");
+    let failed = |error: cluster::Error| server_failure(server, &error);
+    let resource = cluster::find(server, &namespaces).await.map_err(failed)?;
+    let resource = resource.ok_or_else(|| {
+        Failure::unusable(format!("{} serves no namespaces", server.url()))
+            .hint("name the address of a kube-apiserver")
+    })?;
+    let seen = server
+        .metadata(&resource, None, NAMESPACE)
+        .await
+        .map_err(failed)?;
+    let key = format!("{}{NAMESPACE}", namespaces.directory(prefix));
+    let stored = etcd.mod_revision(&key).await?;
+    if stored.map(|revision| revision.to_string()) == Some(seen.resource_version) {
+        return Ok(());
+    }
+    Err(Failure::unusable(format!(
+        "{} does not store its objects below {prefix} of this etcd",
+        server.url()
+    ))
+    .hint("the etcd flags must name the etcd of this very API server, and its --etcd-prefix"))
+}
+
+/// What a server's file holds and whether its process runs with it.
+pub(crate) struct Observed {
+    pub(crate) file: Loaded,
+    /// What the process has loaded; `None` where it could not be asked.
+    pub(crate) loaded: Option<String>,
+    /// Whether the process answered.
+    pub(crate) reachable: bool,
+}
+
+impl Observed {
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.loaded.as_deref() == Some(&self.file.fingerprint.to_string())
+    }
+}
+
+/// Looks at a server's file and at its process.
+pub(crate) async fn observe(server: &Server, api: &ApiServer) -> Result<Observed, Failure> {
+    let file = configuration::load(&server.file)?;
+    let (loaded, reachable) = match api.loaded_config().await {
+        Ok(loaded) => (loaded, true),
+        Err(_) => (None, false),
+    };
+    Ok(Observed {
+        file,
+        loaded,
+        reachable,
+    })
+}
+
+pub(super) async fn check_server(api: &ApiServer, name: &str) -> Result<(), Failure> {
+    api.loaded_config().await.map(|_| ()).map_err(|error| {
+        let failure = Failure::unread(format!("{name} at {}: {error}", api.url()));
+        match error.code() {
+            Some(401 | 403) => failure.hint("use an administrator's kubeconfig: the run reads /metrics, and lists and patches objects"),
+            _ => failure.hint("every API server has to run while keys are rotated"),
+        }
+    })
+}
+
+/// An API server that is not on the list would go on writing with the old key.
+pub(super) async fn check_leases(api: &ApiServer, listed: usize) -> Result<(), Failure> {
+    #[derive(serde::Deserialize)]
+    struct Leases {
+        items: Vec<Lease>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Lease {
+        spec: Spec,
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Spec {
+        renew_time: Option<jiff::Timestamp>,
+        lease_duration_seconds: Option<i64>,
+    }
+
+    let path = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases\
+                ?labelSelector=apiserver.kubernetes.io%2Fidentity%3Dkube-apiserver";
+    let leases: Leases = api.json(path).await.map_err(|error| {
+        Failure::unread(format!("cannot list the API servers' identity Leases: {error}"))
+            .hint("without them a forgotten API server would not be seen; use an administrator's kubeconfig")
+    })?;
+    let now = jiff::Timestamp::now();
+    let alive = leases
+        .items
+        .iter()
+        .filter(
+            |lease| match (lease.spec.renew_time, lease.spec.lease_duration_seconds) {
+                (Some(renewed), Some(seconds)) => now.as_second() - renewed.as_second() <= seconds,
+                _ => false,
+            },
+        )
+        .count();
+    if alive > listed {
+        return Err(Failure::unusable(format!(
+            "the cluster has {alive} API servers, and {listed} are listed"
+        ))
+        .hint(
+            "list all of them: one that is forgotten goes on writing with the old key. One that was \
+             taken away keeps its Lease in kube-system for an hour",
+        ));
+    }
+    Ok(())
+}
