@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use atrest_core::at_rest::GroupResource;
-use atrest_core::encryption_config::{EncryptionConfiguration, Server, judge};
-use atrest_core::secret::Fingerprint;
+use atrest_core::encryption_config::{EncryptionConfiguration, Format, Server, judge, render};
+use atrest_core::secret::{Fingerprint, SecretBytes};
 
 use crate::status::Failure;
 
@@ -20,13 +20,7 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
     let source = atrest_files::read(path).map_err(|error| {
         Failure::unusable(error).hint("name the EncryptionConfiguration that the API server reads")
     })?;
-    // Every gate on: what an older server accepts can be read, too.
-    let server = Server {
-        kmsv1: true,
-        automatic_reload: true,
-        ..Server::default()
-    };
-    let judgement = judge(source.expose(), &server);
+    let judgement = judge(source.expose(), &server());
     match judgement.configuration {
         Some(configuration) => Ok(Loaded {
             configuration,
@@ -43,6 +37,29 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
                     .hint(format!("atrest validate {path} says all that is wrong")),
             )
         }
+    }
+}
+
+/// The bytes of a configuration, if kube-apiserver accepts them for what was meant.
+pub(crate) fn render_accepted(
+    configuration: &EncryptionConfiguration,
+) -> Result<SecretBytes, Failure> {
+    let bytes = render(configuration, Format::Yaml);
+    match judge(bytes.expose(), &server()).configuration {
+        Some(read) if read == *configuration => Ok(bytes),
+        _ => Err(Failure::unusable(
+            "the edited configuration would not be accepted; nothing was written",
+        )
+        .hint("atrest validate --automatic-reload says what is wrong with the one that there is")),
+    }
+}
+
+/// Every gate on: what a server was told to accept is not refused by us.
+fn server() -> Server {
+    Server {
+        kmsv1: true,
+        automatic_reload: true,
+        ..Server::default()
     }
 }
 

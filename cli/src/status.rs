@@ -57,10 +57,10 @@ impl Failure {
     }
 
     /// The same failure of work that had begun: it can be resumed.
-    pub(crate) fn in_the_middle(mut self) -> Self {
+    pub(crate) fn in_the_middle(mut self, what_is_readable: &str) -> Self {
         self.status = ExitStatus::Stopped;
         self.hint
-            .get_or_insert_with(|| "both keys stay readable; atrest rotate resume goes on".into());
+            .get_or_insert_with(|| format!("{what_is_readable}; atrest rotate resume goes on"));
         self
     }
 

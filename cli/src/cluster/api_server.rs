@@ -23,6 +23,33 @@ const READ_TIMEOUT: Duration = Duration::from_secs(65);
 /// The names of what an API server says of the EncryptionConfiguration that it has loaded.
 const LOADED_HASH: &str = "apiserver_encryption_config_controller_last_config_info{";
 
+/// However long a server, or a webhook behind it, asks us to wait.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+
+/// Kubernetes' own reasons (`k8s.io/apimachinery` `pkg/apis/meta/v1/types.go`): a webhook may put any
+/// text there, and only these are repeated.
+const REASONS: [&str; 19] = [
+    "AlreadyExists",
+    "BadRequest",
+    "Conflict",
+    "Expired",
+    "Forbidden",
+    "Gone",
+    "InternalError",
+    "Invalid",
+    "MethodNotAllowed",
+    "NotAcceptable",
+    "NotFound",
+    "RequestEntityTooLarge",
+    "ServerTimeout",
+    "ServiceUnavailable",
+    "StorageReadError",
+    "Timeout",
+    "TooManyRequests",
+    "Unauthorized",
+    "UnsupportedMediaType",
+];
+
 /// A connection to an API server.
 #[derive(Clone)]
 pub(crate) struct ApiServer {
@@ -227,6 +254,10 @@ fn kubeconfig_failure(error: &KubeconfigError) -> Failure {
 
 /// The innermost reason says most: `Connection refused`, `invalid peer certificate: ...`.
 fn unreachable(error: &kube::Error) -> Error {
+    if matches!(error, kube::Error::Auth(_)) {
+        // kube's own words quote what a credential plugin printed.
+        return Error::Unreachable("the kubeconfig's credentials could not be had".into());
+    }
     let mut reason = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {
@@ -261,8 +292,11 @@ fn answer(status: StatusCode, body: &[u8]) -> Error {
     Error::Answer {
         code: status.as_u16(),
         detail: detail(status, &answer.message),
-        reason: answer.reason,
-        retry_after: (seconds > 0).then(|| Duration::from_secs(seconds)),
+        reason: REASONS
+            .iter()
+            .find(|known| **known == answer.reason)
+            .map_or_else(String::new, |known| (*known).to_owned()),
+        retry_after: (seconds > 0).then(|| Duration::from_secs(seconds).min(MAX_PAUSE)),
         next: (!answer.metadata.r#continue.is_empty()).then_some(answer.metadata.r#continue),
     }
 }
@@ -297,7 +331,9 @@ fn loaded_hash(metrics: &str) -> Option<String> {
         .filter(|line| line.starts_with(LOADED_HASH) && line.ends_with("} 1"))
         .find_map(|line| {
             let (_, rest) = line.split_once(",hash=\"sha256:")?;
-            Some(rest.split_once('"')?.0.to_owned())
+            let (hash, _) = rest.split_once('"')?;
+            let is_hex = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+            is_hex.then(|| hash.to_owned())
         })
 }
 
@@ -309,15 +345,18 @@ mod tests {
     fn the_loaded_hash_is_read_from_the_metrics() {
         let metrics = "# TYPE x gauge\n\
              apiserver_encryption_config_controller_last_config_info{apiserver_id_hash=\"sha256:aa\",hash=\"sha256:c638\"} 1\n";
-        assert_eq!(loaded_hash(metrics).as_deref(), Some("c638"));
+        let hash = "c638".repeat(16);
+        let metrics = metrics.replace("c638", &hash);
+        assert_eq!(loaded_hash(&metrics), Some(hash));
+        assert_eq!(loaded_hash(&metrics.replace("c638", "\u{e9}638")), None);
         assert_eq!(loaded_hash("up 1\n"), None);
     }
 
     #[test]
     fn what_a_webhook_says_is_not_repeated() {
-        let body = br#"{"reason":"Invalid","message":"admission webhook \"w.example\" denied the request: hunter2"}"#;
+        let body = br#"{"reason":"hunter2","message":"admission webhook \"w.example\" denied the request: hunter2"}"#;
         let error = answer(StatusCode::BAD_REQUEST, body).to_string();
-        assert_eq!(error, "400 Invalid: admission webhook \"w.example\"");
+        assert_eq!(error, "400: admission webhook \"w.example\"");
     }
 
     #[test]

@@ -37,9 +37,13 @@ struct Objects {
 pub(crate) async fn run(global: &Global, arguments: &Reencrypt) -> Result<ExitStatus, Failure> {
     let server = ApiServer::connect(global).await?;
     let pace = Pace::new(arguments.pace.max_in_flight, arguments.pace.max_rate);
-    let mut status = ExitStatus::Done;
+    // All of them are found before the first is touched.
+    let mut resources = Vec::new();
     for name in &arguments.resources {
-        let resource = find(&server, name).await?;
+        resources.push((name, find(&server, name).await?));
+    }
+    let mut status = ExitStatus::Done;
+    for (name, resource) in resources {
         if arguments.dry_run {
             dry_run(&server, name, &resource).await?;
             continue;

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
-use crate::args::{Global, Output, Rotate, RotateAction};
+use crate::args::{Global, Output, Rotate, RotateAction, RotateFlags};
 use crate::report;
 use crate::rotate::{Journal, Lock, Plan, Report, Run, Settings, begin, state_dir};
 use crate::status::{ExitStatus, Failure};
@@ -20,7 +20,8 @@ pub(crate) async fn run(global: &Global, arguments: &Rotate) -> Result<ExitStatu
         RotateAction::Run => {
             let settings = Settings::resolve(flags)?;
             let _lock = Lock::acquire(&state_dir)?;
-            if let Some(unfinished) = Journal::newest(&state_dir)?.filter(|run| !run.is_done()) {
+            let unfinished = Journal::newest(&state_dir)?.filter(|run| !run.is_done());
+            if let Some(unfinished) = unfinished.as_ref().filter(|run| run.has_written()) {
                 return Err(
                     Failure::unusable(format!("run {} is not finished", unfinished.run))
                         .hint("atrest rotate resume goes on with it"),
@@ -33,8 +34,11 @@ pub(crate) async fn run(global: &Global, arguments: &Rotate) -> Result<ExitStatu
             if !flags.yes {
                 ask()?;
             }
+            if let Some(unchanged) = unfinished {
+                unchanged.abandon()?;
+            }
             let journal = begin(&state_dir, settings, plan.etcd_id.clone())?;
-            drive(global, journal).await
+            drive(global, flags, journal).await
         }
         RotateAction::Resume => {
             let _lock = Lock::acquire(&state_dir)?;
@@ -46,7 +50,7 @@ pub(crate) async fn run(global: &Global, arguments: &Rotate) -> Result<ExitStatu
                 ));
                 return status(global, &journal).await;
             }
-            drive(global, journal).await
+            drive(global, flags, journal).await
         }
         RotateAction::Status => status(global, &newest(&state_dir)?).await,
     }
@@ -59,9 +63,20 @@ fn newest(state_dir: &std::path::Path) -> Result<Journal, Failure> {
     })
 }
 
-async fn drive(global: &Global, journal: Journal) -> Result<ExitStatus, Failure> {
+async fn drive(
+    global: &Global,
+    flags: &RotateFlags,
+    journal: Journal,
+) -> Result<ExitStatus, Failure> {
     let state_dir = journal.directory();
-    let proof = Run::new(global, journal).await?.drive().await?;
+    let has_written = journal.has_written();
+    let run = Run::new(global, flags, journal)
+        .await
+        .map_err(|failure| match has_written {
+            true => failure.in_the_middle("nothing was changed since"),
+            false => failure,
+        })?;
+    let proof = run.drive().await?;
     if global.output == Output::Text {
         report::text(&format!(
             "run {}: done; at revision {} all {} values are under the new key\n",

@@ -27,6 +27,17 @@ pub(crate) async fn run(global: &Global, arguments: &Verify) -> Result<ExitStatu
         };
     let resources = resources(&arguments.resources, configuration)?;
     let mut etcd = etcd::Client::connect(&arguments.etcd).await?;
+    let namespace = format!(
+        "{}kube-system",
+        GroupResource::parse("namespaces").directory(arguments.etcd.prefix())
+    );
+    if etcd.mod_revision(&namespace).await?.is_none() {
+        // An empty census would be clean.
+        return Err(Failure::unread(format!(
+            "this etcd has no {namespace}: it is not where a kube-apiserver keeps its objects"
+        ))
+        .hint("check --etcd-endpoints and --etcd-prefix against the API server's own flags"));
+    }
     let key_ids = match configuration {
         Some(configuration) => kms::key_ids(configuration, &arguments.kms_sockets).await,
         None => BTreeMap::new(),

@@ -18,8 +18,10 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes that a page of a range read should have.
 const PAGE_BYTES: usize = 4 << 20;
 
-/// A page of the largest values that etcd takes (1.5 MiB) at the page length that follows from the
-/// smallest ones still fits.
+/// Values of a page, however small the last ones were: of the largest that etcd takes (1.5 MiB) these
+/// still fit into a message.
+const PAGE_VALUES: usize = 300;
+
 const MAX_MESSAGE: usize = 512 << 20;
 
 /// A connection to the first endpoint that answered.
@@ -125,6 +127,7 @@ impl Client {
                         "cannot read {directory} from etcd: {}",
                         describe(&status)
                     ))
+                    .hint("every value is read at one revision; if that was compacted meanwhile, try again")
                 })?
                 .into_inner();
             if request.revision == 0 {
@@ -148,7 +151,7 @@ impl Client {
             request.key = [&last.key[..], b"\0"].concat();
             // As many as fill a page if the rest is like these, and never a jump.
             let fitting = page.kvs.len().saturating_mul(PAGE_BYTES) / bytes;
-            request.limit = fitting.clamp(1, page.kvs.len() * 4).min(10_000) as i64;
+            request.limit = fitting.clamp(1, page.kvs.len() * 4).min(PAGE_VALUES) as i64;
         }
     }
 

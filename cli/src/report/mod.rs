@@ -56,9 +56,9 @@ pub(crate) fn json(data: &impl Serialize) -> Result<(), Failure> {
     text(&rendered)
 }
 
-/// Prints data as YAML.
+/// Prints data as a YAML document: there may be another one behind it.
 pub(crate) fn yaml(data: &impl Serialize) -> Result<(), Failure> {
     let rendered = serde_yaml::to_string(data)
         .map_err(|error| Failure::unusable(format!("cannot render YAML: {error}")))?;
-    text(&rendered)
+    text(&format!("---\n{rendered}"))
 }

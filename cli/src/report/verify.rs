@@ -146,8 +146,8 @@ impl Report {
                     [
                         key.count.to_string(),
                         key.state.unwrap_or("-").to_owned(),
-                        key.provider.clone(),
-                        key.key.clone().unwrap_or_else(|| "-".into()),
+                        escape(&key.provider),
+                        key.key.as_deref().map_or_else(|| "-".into(), escape),
                     ]
                 })
                 .collect();
@@ -195,8 +195,12 @@ fn word(state: State) -> &'static str {
     }
 }
 
-fn escape(key: &str) -> String {
-    key.chars().flat_map(char::escape_debug).collect()
+/// Bytes of etcd may be anything; a terminal gets no control characters of theirs, and no novels.
+fn escape(text: &str) -> String {
+    text.chars()
+        .flat_map(char::escape_debug)
+        .take(300)
+        .collect()
 }
 
 /// Columns as wide as their widest cell, two spaces apart, the first one aligned to the right.

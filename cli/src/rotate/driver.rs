@@ -4,20 +4,19 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use atrest_core::at_rest::{Census, State as ValueState};
-use atrest_core::encryption_config::{
-    EncryptionConfiguration, Format, Server as Release, judge, render,
-};
+use atrest_core::encryption_config::EncryptionConfiguration;
 use atrest_core::rotation::chain::{Local, Selection, Stage, Target};
 use atrest_core::rotation::{Await, CensusFacts, Facts, ServerFacts, State, Step, Stop, next};
 
 use super::escrow;
 use super::journal::{Journal, Record};
-use super::observe::{Observed, Reached, check_leases, observe};
+use super::observe::{Observed, Reached, check_leases, observe, stored_here};
 use super::rewrite::api::{self, SetAside};
 use super::settings::{Settings, To};
 use super::target::{kms_provider, no_provider_in_use, provider_in_use};
-use crate::args::{EtcdFlags, Global};
+use crate::args::{EtcdFlags, Global, RotateFlags};
 use crate::cluster::{self, ApiServer};
+use crate::configuration;
 use crate::etcd::{self, Question};
 use crate::kms;
 use crate::report;
@@ -46,6 +45,8 @@ pub(crate) struct Run<'a> {
     target: Option<Target>,
     census: Option<(Census, i64, Instant)>,
     set_aside: Vec<SetAside>,
+    /// When the barrier was recorded, or later: when this process began.
+    barrier_seen: Instant,
     /// Since when the server that is waited for has not loaded its file.
     waiting: Option<Instant>,
     state: Option<State>,
@@ -61,10 +62,14 @@ pub(crate) struct Proof {
 
 impl<'a> Run<'a> {
     /// Takes up the journal where it ends: at its beginning, or anywhere.
-    pub(crate) async fn new(global: &'a Global, journal: Journal) -> Result<Self, Failure> {
+    pub(crate) async fn new(
+        global: &'a Global,
+        flags: &RotateFlags,
+        journal: Journal,
+    ) -> Result<Self, Failure> {
         let damaged = || Failure::unusable("the journal has no beginning");
-        let (settings, etcd_id) = journal.settings().ok_or_else(damaged)?;
-        let (settings, etcd_id) = (settings.clone(), etcd_id.to_owned());
+        let (pinned, etcd_id) = journal.settings().ok_or_else(damaged)?;
+        let (settings, etcd_id) = (pinned.with_connections_of(flags), etcd_id.to_owned());
         let reached = Reached::connect(global, &settings).await?;
         if reached.etcd.cluster_id != etcd_id {
             return Err(Failure::unusable(format!(
@@ -87,6 +92,7 @@ impl<'a> Run<'a> {
             target: None,
             census: None,
             set_aside: Vec::new(),
+            barrier_seen: Instant::now(),
             waiting: None,
             state: None,
             global,
@@ -96,10 +102,9 @@ impl<'a> Run<'a> {
     /// Goes on until everything is proven, or something has to be done first.
     pub(crate) async fn drive(mut self) -> Result<Proof, Failure> {
         self.go_on().await.map_err(|failure| {
-            let written = |record: &Record| matches!(record, Record::Write { .. });
-            match self.journal.records.iter().any(written) {
+            match self.journal.has_written() {
                 // Whatever it was, the run is in its middle now.
-                true => failure.in_the_middle(),
+                true => failure.in_the_middle(self.what_is_readable()),
                 false => failure,
             }
         })?;
@@ -141,26 +146,27 @@ impl<'a> Run<'a> {
                 Some(Target::Kms(kms_provider(name, socket)))
             }
             To::InUse | To::Provider(_) => {
-                let minted = self
-                    .journal
-                    .records
-                    .iter()
-                    .any(|r| matches!(r, Record::Minted { .. }));
+                let minted = self.journal.records.iter().find_map(|record| match record {
+                    Record::Minted { fingerprint, .. } => Some(fingerprint),
+                    _ => None,
+                });
                 let paths = escrow::paths(&self.settings, &self.journal.run);
-                match escrow::find(&paths)? {
-                    Some((local, key)) if minted => Some(Target::Key(local, key)),
-                    None if minted => {
+                match (escrow::find(&paths)?, minted) {
+                    (Some((local, key)), Some(fingerprint))
+                        if key.secret.fingerprint().to_string() == *fingerprint =>
+                    {
+                        Some(Target::Key(local, key))
+                    }
+                    (_, Some(_)) => {
+                        let place = paths.first().map(|path| path.display().to_string());
                         return Err(Failure::unusable(format!(
-                            "the run's key is not in the escrow any more: {}",
-                            paths
-                                .first()
-                                .map(|path| path.display().to_string())
-                                .unwrap_or_default()
+                            "the run's key is not in its escrow any more: {}",
+                            place.unwrap_or_default()
                         ))
-                        .hint("put the escrow file back; nothing was changed"));
+                        .hint("put the escrow file back, then atrest rotate resume"));
                     }
                     // Killed between the escrow and the journal: MINT finds it again.
-                    _ => None,
+                    (_, None) => None,
                 }
             }
         };
@@ -197,13 +203,11 @@ impl<'a> Run<'a> {
         let facts = Facts {
             key_missing: self.target.is_none(),
             servers,
-            barrier: barrier.at.is_some(),
+            barrier: barrier.reached,
             rewritten: barrier.passes > 0,
             set_aside: barrier.set_aside,
             passes: barrier.passes,
-            in_flight_over: barrier
-                .at
-                .is_some_and(|at| self.in_flight_left(at).is_zero()),
+            in_flight_over: self.in_flight_left().is_zero(),
             census,
             hold_over: self.hold_left().is_zero(),
         };
@@ -221,9 +225,9 @@ impl<'a> Run<'a> {
             match record {
                 // A server that had to be brought up again may have written with the old key.
                 Record::Write { stage, .. } if stage != "only" => barrier = Barrier::default(),
-                Record::Barrier { at, .. } => {
+                Record::Barrier { .. } => {
                     barrier = Barrier {
-                        at: Some(*at),
+                        reached: true,
                         ..Barrier::default()
                     };
                 }
@@ -298,19 +302,7 @@ impl<'a> Run<'a> {
             .selection(now)?
             .advance(now, target, stage)
             .map_err(Failure::unusable)?;
-        let bytes = render(&advanced, Format::Yaml);
-        let accepted = judge(
-            bytes.expose(),
-            &Release {
-                automatic_reload: true,
-                ..Release::default()
-            },
-        );
-        if accepted.configuration.as_ref() != Some(&advanced) {
-            return Err(Failure::unusable(
-                "the edited configuration would not be accepted; nothing was written",
-            ));
-        }
+        let bytes = configuration::render_accepted(&advanced)?;
         let server = &self.settings.servers[i];
         let (name, file) = (server.name.clone(), server.file.clone());
         let old = observed.file.fingerprint;
@@ -345,7 +337,10 @@ impl<'a> Run<'a> {
             let why = match (observed.reachable, &observed.loaded) {
                 (false, _) => "it cannot be reached".to_owned(),
                 (true, None) => "it reports no hash of a loaded configuration".to_owned(),
-                (true, Some(loaded)) => format!("it runs with {}", &loaded[..loaded.len().min(8)]),
+                (true, Some(loaded)) => format!(
+                    "it runs with {}",
+                    loaded.chars().take(8).collect::<String>()
+                ),
             };
             return Err(Failure::stopped(format!(
                 "{} has not loaded {file} ({}): {why}",
@@ -367,6 +362,7 @@ impl<'a> Run<'a> {
             revision,
             at: now(),
         })?;
+        self.barrier_seen = Instant::now();
         self.say(&format!(
             "every server writes with the new key from revision {revision} on"
         ));
@@ -383,12 +379,12 @@ impl<'a> Run<'a> {
         for resource in &selection.resources {
             let found = cluster::find(api, resource)
                 .await
-                .map_err(|error| stopped_by_server(api, &error))?;
+                .map_err(|error| self.stopped_by_server(api, &error))?;
             let Some(found) = found else { continue };
             let progress = Progress::start(&resource.to_string(), self.quiet);
             let outcome = api::rewrite(api, &found, self.settings.pace(), &progress)
                 .await
-                .map_err(|error| stopped_by_server(api, &error))?;
+                .map_err(|error| self.stopped_by_server(api, &error))?;
             total += outcome.total();
             rewritten += outcome.rewritten;
             self.set_aside.extend(outcome.set_aside);
@@ -408,11 +404,7 @@ impl<'a> Run<'a> {
     }
 
     async fn await_in_flight(&self) {
-        let left = self
-            .barrier()
-            .at
-            .map(|at| self.in_flight_left(at))
-            .unwrap_or_default();
+        let left = self.in_flight_left();
         self.say(&format!(
             "waiting {:.0} s for writes that were in flight",
             left.as_secs_f64()
@@ -437,6 +429,14 @@ impl<'a> Run<'a> {
             key_ids: &key_ids,
             max_listed: NAMED,
         };
+        let api = &self.reached.servers[0];
+        stored_here(
+            api,
+            &mut self.reached.etcd,
+            flags.prefix(),
+            &selection.resources,
+        )
+        .await?;
         let taken = Instant::now();
         let (census, revision) = etcd::census(&mut self.reached.etcd, &question).await?;
         self.say(&format!(
@@ -451,6 +451,14 @@ impl<'a> Run<'a> {
             unread: census.count(ValueState::Unread),
             at: now(),
         })?;
+        let took = taken.elapsed();
+        if took > FRESH {
+            return Err(Failure::stopped(format!(
+                "the census took {} s: too long to remove a key on its word",
+                took.as_secs()
+            ))
+            .hint("run atrest where etcd is nearer, then atrest rotate resume"));
+        }
         self.census = Some((census, revision, taken));
         Ok(())
     }
@@ -486,8 +494,10 @@ impl<'a> Run<'a> {
             }
             Stop::Unread => "some values could not be judged".to_owned(),
         };
-        Failure::stopped(message)
-            .hint("both keys stay readable; mend what is named, then atrest rotate resume")
+        Failure::stopped(message).hint(format!(
+            "{}; mend what is named, then atrest rotate resume",
+            self.what_is_readable()
+        ))
     }
 
     fn done(mut self) -> Result<Proof, Failure> {
@@ -501,8 +511,11 @@ impl<'a> Run<'a> {
         })
     }
 
-    fn in_flight_left(&self, at: i64) -> Duration {
-        left(self.settings.request_timeout, at)
+    /// By a clock that nobody sets: since the barrier, or since this process took the run up.
+    fn in_flight_left(&self) -> Duration {
+        self.settings
+            .request_timeout
+            .saturating_sub(self.barrier_seen.elapsed())
     }
 
     /// The hold begins with the first census that found nothing on the old key.
@@ -510,6 +523,25 @@ impl<'a> Run<'a> {
         match self.barrier().proven_at {
             None => self.settings.hold,
             Some(at) => left(self.settings.hold, at),
+        }
+    }
+
+    fn stopped_by_server(&self, api: &ApiServer, error: &cluster::Error) -> Failure {
+        Failure::stopped(format!("{} stopped the rewrite: {error}", api.url())).hint(format!(
+            "{}; atrest rotate resume goes on",
+            self.what_is_readable()
+        ))
+    }
+
+    /// The truth about the old key, for a hint.
+    fn what_is_readable(&self) -> &'static str {
+        let dropped =
+            |record: &Record| matches!(record, Record::Write { stage, .. } if stage == "only");
+        match self.journal.records.iter().any(dropped) {
+            false => "both keys stay readable",
+            true => {
+                "the old key has begun to leave the files, after a census that found nothing on it"
+            }
         }
     }
 
@@ -540,11 +572,11 @@ fn now() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
 
-/// What the journal says of the time since every server wrote with the target. Times are
-/// milliseconds since 1970.
+/// What the journal says of the time since every server wrote with the target.
 #[derive(Default)]
 struct Barrier {
-    at: Option<i64>,
+    reached: bool,
+    /// Milliseconds since 1970.
     proven_at: Option<i64>,
     passes: u32,
     set_aside: u64,
@@ -560,9 +592,4 @@ fn not_current(census: &Census) -> u64 {
     .into_iter()
     .map(|state| census.count(state))
     .sum()
-}
-
-fn stopped_by_server(api: &ApiServer, error: &cluster::Error) -> Failure {
-    Failure::stopped(format!("{} stopped the rewrite: {error}", api.url()))
-        .hint("both keys stay readable; atrest rotate resume goes on")
 }

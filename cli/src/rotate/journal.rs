@@ -58,6 +58,8 @@ pub(crate) enum Record {
         /// Milliseconds since 1970.
         at: i64,
     },
+    /// Another run took its place before it changed anything.
+    Abandoned,
     /// Proven at this revision.
     Done { revision: i64 },
 }
@@ -132,7 +134,7 @@ impl Journal {
         Self::open(state_dir, run)
     }
 
-    /// The newest run's journal, if there is any.
+    /// The run that is not finished, else the newest one, if there is any.
     pub(crate) fn newest(state_dir: &Path) -> Result<Option<Self>, Failure> {
         let entries = match std::fs::read_dir(state_dir) {
             Ok(entries) => entries,
@@ -143,10 +145,18 @@ impl Journal {
             let name = entry.ok()?.file_name().into_string().ok()?;
             name.strip_suffix(SUFFIX).map(str::to_owned)
         });
-        match runs.max() {
-            None => Ok(None),
-            Some(run) => Self::open(state_dir, run).map(Some),
+        let mut runs: Vec<_> = runs.collect();
+        runs.sort();
+        let mut newest = None;
+        for run in runs {
+            let journal = Self::open(state_dir, run)?;
+            // A clock that was set back must not hide a run that is in its middle.
+            if !journal.is_done() {
+                return Ok(Some(journal));
+            }
+            newest = Some(journal);
         }
+        Ok(newest)
     }
 
     fn open(state_dir: &Path, run: String) -> Result<Self, Failure> {
@@ -193,9 +203,23 @@ impl Journal {
         self.path.parent().map(Path::to_owned).unwrap_or_default()
     }
 
+    /// Whether any server's file may have been changed.
+    pub(crate) fn has_written(&self) -> bool {
+        let written = |record: &Record| matches!(record, Record::Write { .. });
+        self.records.iter().any(written)
+    }
+
+    /// Ends a run that changed nothing, so that another one can begin.
+    pub(crate) fn abandon(mut self) -> Result<(), Failure> {
+        self.append(Record::Abandoned)
+    }
+
     /// Whether the run came to its end.
     pub(crate) fn is_done(&self) -> bool {
-        matches!(self.records.last(), Some(Record::Done { .. }))
+        matches!(
+            self.records.last(),
+            Some(Record::Abandoned | Record::Done { .. })
+        )
     }
 
     /// What the run depends on.
@@ -212,7 +236,7 @@ fn failed(path: &Path, error: &std::io::Error) -> Failure {
         "cannot use the journal {}: {error}",
         path.display()
     ))
-    .hint("make room or choose another --state-dir, then atrest rotate resume")
+    .hint("make room, then atrest rotate resume")
 }
 
 /// A record's line and its hash.
@@ -240,8 +264,8 @@ fn replay(content: &[u8]) -> Option<(Vec<Record>, String, usize)> {
             Some((hash.to_owned(), serde_json::from_str(json).ok()?))
         });
         let Some((hash, record)) = parsed else {
-            // Only the end can be torn.
-            return (length + line.len() == content.len()).then_some((records, last, length));
+            // Only a last line without its end can be torn.
+            return (!line.ends_with(b"\n")).then_some((records, last, length));
         };
         records.push(record);
         last = hash;

@@ -71,6 +71,41 @@ async fn same_cluster(
     .hint("the etcd flags must name the etcd of this very API server, and its --etcd-prefix"))
 }
 
+/// Nor would one of another place: `--etcd-servers-overrides` moves single resources. What the API
+/// lists must stand in this etcd, written at the same revision.
+pub(super) async fn stored_here(
+    server: &ApiServer,
+    etcd: &mut etcd::Client,
+    prefix: &str,
+    resources: &[GroupResource],
+) -> Result<(), Failure> {
+    /// Objects to look at before it is believed that they are elsewhere: any may change meanwhile.
+    const LOOKS: usize = 5;
+
+    for name in resources {
+        let failed = |error: cluster::Error| server_failure(server, &error);
+        let Some(resource) = cluster::find(server, name).await.map_err(failed)? else {
+            continue;
+        };
+        let page = server.list(&resource, None).await.map_err(failed)?;
+        let mut found = page.objects.is_empty();
+        for object in page.objects.iter().take(LOOKS) {
+            let key = format!("{}{object}", name.directory(prefix));
+            let revision = etcd.mod_revision(&key).await?;
+            found |= revision.map(|revision| revision.to_string()).as_ref()
+                == Some(&object.resource_version);
+        }
+        if !found {
+            return Err(Failure::unusable(format!(
+                "{} does not store {name} below {prefix} of this etcd",
+                server.url()
+            ))
+            .hint("look for --etcd-servers-overrides and --etcd-prefix among its flags"));
+        }
+    }
+    Ok(())
+}
+
 /// What a server's file holds and whether its process runs with it.
 pub(crate) struct Observed {
     pub(crate) file: Loaded,
@@ -133,24 +168,29 @@ pub(super) async fn check_leases(api: &ApiServer, listed: usize) -> Result<(), F
         Failure::unread(format!("cannot list the API servers' identity Leases: {error}"))
             .hint("without them a forgotten API server would not be seen; use an administrator's kubeconfig")
     })?;
-    let now = jiff::Timestamp::now();
+    // By the newest renewal, which is that of a server that answers, and not by a clock of ours.
+    let renewed = |lease: &Lease| lease.spec.renew_time.map(jiff::Timestamp::as_second);
+    let newest = leases
+        .items
+        .iter()
+        .filter_map(renewed)
+        .max()
+        .unwrap_or_default();
     let alive = leases
         .items
         .iter()
-        .filter(
-            |lease| match (lease.spec.renew_time, lease.spec.lease_duration_seconds) {
-                (Some(renewed), Some(seconds)) => now.as_second() - renewed.as_second() <= seconds,
-                _ => false,
-            },
-        )
+        .filter(|lease| {
+            let seconds = lease.spec.lease_duration_seconds.unwrap_or_default();
+            renewed(lease).is_some_and(|renewed| newest - renewed <= seconds)
+        })
         .count();
-    if alive > listed {
+    if alive != listed {
         return Err(Failure::unusable(format!(
             "the cluster has {alive} API servers, and {listed} are listed"
         ))
         .hint(
-            "list all of them: one that is forgotten goes on writing with the old key. One that was \
-             taken away keeps its Lease in kube-system for an hour",
+            "list all of them, each once: one that is forgotten goes on writing with the old key. One \
+             that was taken away keeps its Lease in kube-system for an hour",
         ));
     }
     Ok(())

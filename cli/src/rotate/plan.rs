@@ -1,6 +1,8 @@
 //! What a run would do, shown before anything is changed.
 
 use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use atrest_core::at_rest::{Census, State as ValueState};
 use atrest_core::encryption_config::{Key, Provider};
@@ -9,11 +11,12 @@ use atrest_core::secret::SecretBytes;
 use serde::Serialize;
 
 use super::escrow;
-use super::observe::{Reached, check_leases, check_server, observe};
+use super::observe::{Reached, check_leases, check_server, observe, stored_here};
 use super::settings::{Settings, To};
 use super::target::{kms_provider, no_provider_in_use, provider_in_use};
 use crate::args::{EtcdFlags, Global};
 use crate::cluster::{self, ApiServer};
+use crate::configuration;
 use crate::etcd::{self, Question};
 use crate::kms;
 use crate::status::Failure;
@@ -50,6 +53,8 @@ struct Server {
     file: String,
     file_sha256: String,
     chains: Vec<Chain>,
+    /// The new key would be, too: the file keeps its mode.
+    readable_by_others: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -91,6 +96,7 @@ impl Plan {
                 file: file.to_string(),
                 file_sha256: observed.file.fingerprint.to_string(),
                 chains: chains(configuration, &selection, &target)?,
+                readable_by_others: is_readable_by_others(&server.file),
             });
             first.get_or_insert((observed.file, selection, target));
         }
@@ -111,6 +117,8 @@ impl Plan {
         }
         let in_use = kms::key_ids(&file.configuration, &[]).await;
         let flags = EtcdFlags::from(&settings.etcd);
+        let api = &reached.servers[0];
+        stored_here(api, &mut reached.etcd, flags.prefix(), &selection.resources).await?;
         let question = Question {
             prefix: flags.prefix(),
             resources: &selection.resources,
@@ -170,6 +178,12 @@ impl Plan {
         }
         for server in &self.servers {
             let _ = writeln!(out, "\n{}: {}", server.name, server.file);
+            if server.readable_by_others {
+                let _ = writeln!(
+                    out,
+                    "  warning: others than its owner can read this file, and so its keys: chmod 600 it"
+                );
+            }
             for chain in &server.chains {
                 let _ = writeln!(out, "  {}", chain.resources.join(", "));
                 for (sign, step, providers) in [
@@ -196,6 +210,10 @@ impl Plan {
         );
         out
     }
+}
+
+fn is_readable_by_others(file: &Path) -> bool {
+    std::fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
 }
 
 fn target_provider(target: &Target) -> Provider {
@@ -235,6 +253,9 @@ fn chains(
             .map_err(Failure::unusable)
     };
     let stages = [at(Stage::Reads)?, at(Stage::Writes)?, at(Stage::Only)?];
+    for stage in &stages {
+        configuration::render_accepted(stage)?;
+    }
     let mut chains = Vec::new();
     for (i, entry) in configuration.resources.iter().enumerate() {
         let [add_read, promote, drop_read] =

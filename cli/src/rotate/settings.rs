@@ -1,6 +1,7 @@
 //! What a rotation is to do: from a rotation.yaml or from flags, resolved once and pinned in the
 //! journal.
 
+use std::num::{NonZeroU8, NonZeroU32};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -81,6 +82,27 @@ impl Settings {
         file.settings(flags)
     }
 
+    /// The settings of a run that goes on, reached in another way where the flags say so: a client
+    /// certificate may have been renewed meanwhile.
+    pub(crate) fn with_connections_of(&self, flags: &RotateFlags) -> Self {
+        let mut settings = self.clone();
+        if !flags.etcd.endpoints.is_empty() {
+            settings.etcd.endpoints.clone_from(&flags.etcd.endpoints);
+        }
+        for (pinned, flag) in [
+            (&mut settings.etcd.cacert, &flags.etcd.cacert),
+            (&mut settings.etcd.cert, &flags.etcd.cert),
+            (&mut settings.etcd.key, &flags.etcd.key),
+        ] {
+            if flag.is_some() {
+                pinned.clone_from(flag);
+            }
+        }
+        settings.in_flight = flags.pace.max_in_flight.unwrap_or(settings.in_flight);
+        settings.rate = flags.pace.max_rate.or(settings.rate);
+        settings
+    }
+
     pub(crate) fn pace(&self) -> Pace {
         Pace {
             in_flight: self.in_flight,
@@ -118,6 +140,11 @@ pub(crate) fn state_dir(flags: &RotateFlags) -> Result<PathBuf, Failure> {
         _ => None,
     };
     Ok(from_file.unwrap_or_else(|| STATE_DIR.into()))
+}
+
+/// A run that is resumed from another directory means the same files.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 fn rotation_file(flags: &RotateFlags) -> Option<PathBuf> {
@@ -223,8 +250,8 @@ struct Snapshots {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 struct Limits {
-    max_rate: Option<u32>,
-    max_in_flight: Option<u16>,
+    max_rate: Option<NonZeroU32>,
+    max_in_flight: Option<NonZeroU8>,
     gentle: bool,
 }
 
@@ -288,6 +315,10 @@ impl File {
             .as_ref()
             .map(|kms| (kms.name.clone(), kms.path.clone()))
             .or_else(|| plugin.map(|plugin| ("atrest".to_owned(), plugin.socket.clone())));
+        if flags.kms_socket.is_some() && flags.to.as_deref().is_some_and(|to| to != "kms") {
+            return Err(Failure::unusable("--kms-socket is for a rotation to kms")
+                .hint("say --to kms, or leave the socket out"));
+        }
         let to = match (flags.to.clone().or(self.to.provider), kms) {
             (None, _) => To::InUse,
             (Some(provider), Some((name, socket))) if provider == "kms" => To::Kms { name, socket },
@@ -317,8 +348,14 @@ impl File {
             false => flags.escrow_copy.clone(),
         };
         let pace = Pace::new(
-            flags.pace.max_in_flight.or(self.limits.max_in_flight),
-            flags.pace.max_rate.or(self.limits.max_rate),
+            flags
+                .pace
+                .max_in_flight
+                .or(self.limits.max_in_flight.map(|n| n.get().into())),
+            flags
+                .pace
+                .max_rate
+                .or(self.limits.max_rate.map(NonZeroU32::get)),
         );
         Ok(Settings {
             servers: self
@@ -329,17 +366,18 @@ impl File {
                     url: server.url,
                     tls_server_name: server.tls_server_name,
                     ca_file: server.ca_file,
-                    file: server.file,
+                    file: absolute(server.file),
                 })
                 .collect(),
             etcd,
             resources: self.resources,
             to,
-            escrow: or(&flags.escrow, self.escrow.file)
-                .unwrap_or_else(|| state_dir.join("escrow/key")),
+            escrow: absolute(
+                or(&flags.escrow, self.escrow.file).unwrap_or_else(|| state_dir.join("escrow/key")),
+            ),
             escrow_copies: match copies.is_empty() {
-                true => vec![state_dir.join("escrow-copy/key")],
-                false => copies,
+                true => vec![absolute(state_dir.join("escrow-copy/key"))],
+                false => copies.into_iter().map(absolute).collect(),
             },
             in_flight: pace.in_flight,
             rate: pace.rate,
@@ -382,6 +420,15 @@ impl File {
                 (_, Reload::StaticPod(_)) => return refused("reload: staticPod"),
                 (Access::Local, Reload::Automatic) => {}
             }
+        }
+        let mut sockets = self
+            .servers
+            .iter()
+            .filter_map(|server| server.plugin.as_ref());
+        if let Some(first) = sockets.next()
+            && sockets.any(|other| other.socket != first.socket)
+        {
+            return refused("plugin.socket that differs between servers");
         }
         if !self.escrow.recipients.is_empty() {
             return refused("escrow.recipients");

@@ -86,7 +86,7 @@ impl Report {
                 name: server.name.clone(),
                 status: match &loaded {
                     None => "unreachable",
-                    Some(loaded) if *loaded == file => "loaded",
+                    Some(Some(loaded)) if file.as_ref() == Some(loaded) => "loaded",
                     Some(_) => "behind",
                 },
                 file_sha256: file,

@@ -110,6 +110,9 @@ pub enum Error {
     /// Which objects a wildcard covers is not known from the file.
     #[error("the configuration covers {0}; wildcards cannot be rotated yet")]
     Wildcard(GroupResource),
+    /// The plugin is there under another endpoint, which the servers have loaded.
+    #[error("the configuration reaches the plugin at {0}")]
+    OtherEndpoint(String),
     /// A key of this name is there, with other bytes.
     #[error("there is another key named {0:?} in the configuration")]
     NameTaken(String),
@@ -204,7 +207,7 @@ impl Selection {
                 promote(entry, target);
             }
             if to >= Stage::Only {
-                entry.providers = vec![target.provider()];
+                keep_only(entry, target);
             }
         }
         Ok(next)
@@ -229,8 +232,13 @@ fn stage(entry: &ResourceEntry, target: &Target) -> Result<Stage, Error> {
             Some(0) if position == 0 => {}
             Some(_) => return Ok(Stage::Reads),
         }
-    } else if position > 0 {
-        return Ok(Stage::Reads);
+    } else if let (Target::Kms(kms), Provider::Kms(there)) = (target, provider) {
+        if there.endpoint != kms.endpoint {
+            return Err(Error::OtherEndpoint(there.endpoint.clone()));
+        }
+        if position > 0 {
+            return Ok(Stage::Reads);
+        }
     }
     let alone = entry.providers.len() == 1 && provider.keys().len() <= 1;
     Ok(if alone { Stage::Only } else { Stage::Writes })
@@ -248,6 +256,18 @@ fn add_read(entry: &mut ResourceEntry, target: &Target) {
             entry.providers.insert(second, target.provider());
         }
     }
+}
+
+/// The provider stays as it stands in the chain, where every server has loaded it.
+fn keep_only(entry: &mut ResourceEntry, target: &Target) {
+    let Some(position) = target.position(entry) else {
+        return;
+    };
+    let mut provider = entry.providers.swap_remove(position);
+    if let (Some(keys), Target::Key(_, key)) = (provider.keys_mut(), target) {
+        keys.retain(|there| there.name == key.name);
+    }
+    entry.providers = vec![provider];
 }
 
 fn promote(entry: &mut ResourceEntry, target: &Target) {
@@ -413,6 +433,29 @@ mod tests {
         assert!(matches!(
             Selection::new(&wildcard, &[secrets]),
             Err(Error::NotCovered(_))
+        ));
+    }
+
+    #[test]
+    fn a_plugin_that_is_there_stays_as_it_is() {
+        let Target::Kms(mut there) = kms() else {
+            unreachable!("kms() makes a plugin");
+        };
+        there.timeout = Duration::from_secs(10);
+        let chain = vec![
+            Provider::Secretbox(vec![key("old")]),
+            Provider::Kms(there.clone()),
+        ];
+        let now = configuration(&[(&["secrets"], chain)]);
+        let selection = Selection::new(&now, &[]).unwrap();
+        assert_eq!(selection.stage(&now, &kms()).unwrap(), Stage::Reads);
+        let only = selection.advance(&now, &kms(), Stage::Only).unwrap();
+        assert_eq!(only.resources[0].providers, [Provider::Kms(there.clone())]);
+        there.endpoint = "unix:///elsewhere.sock".into();
+        let elsewhere = Target::Kms(there);
+        assert!(matches!(
+            selection.stage(&now, &elsewhere),
+            Err(Error::OtherEndpoint(_))
         ));
     }
 

@@ -112,8 +112,8 @@ pub struct Facts {
     pub key_missing: bool,
     /// Every API server of the cluster.
     pub servers: Vec<ServerFacts>,
-    /// The journal has the revision at which every server wrote with the target, and each still
-    /// has the file loaded that it had then.
+    /// The journal has the revision at which every server wrote with the target, and no file was
+    /// brought up again by us since.
     pub barrier: bool,
     /// A rewrite ended since that barrier.
     pub rewritten: bool,
