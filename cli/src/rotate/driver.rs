@@ -429,14 +429,6 @@ impl<'a> Run<'a> {
             key_ids: &key_ids,
             max_listed: NAMED,
         };
-        let api = &self.reached.servers[0];
-        stored_here(
-            api,
-            &mut self.reached.etcd,
-            flags.prefix(),
-            &selection.resources,
-        )
-        .await?;
         let taken = Instant::now();
         let (census, revision) = etcd::census(&mut self.reached.etcd, &question).await?;
         self.say(&format!(
@@ -451,6 +443,16 @@ impl<'a> Run<'a> {
             unread: census.count(ValueState::Unread),
             at: now(),
         })?;
+        if not_current(&census) == 0 {
+            let api = &self.reached.servers[0];
+            stored_here(
+                api,
+                &mut self.reached.etcd,
+                flags.prefix(),
+                &selection.resources,
+            )
+            .await?;
+        }
         let took = taken.elapsed();
         if took > FRESH {
             return Err(Failure::stopped(format!(

@@ -117,8 +117,6 @@ impl Plan {
         }
         let in_use = kms::key_ids(&file.configuration, &[]).await;
         let flags = EtcdFlags::from(&settings.etcd);
-        let api = &reached.servers[0];
-        stored_here(api, &mut reached.etcd, flags.prefix(), &selection.resources).await?;
         let question = Question {
             prefix: flags.prefix(),
             resources: &selection.resources,
@@ -128,6 +126,8 @@ impl Plan {
         };
         let (census, _) = etcd::census(&mut reached.etcd, &question).await?;
         refuse_unreadable(&census)?;
+        let api = &reached.servers[0];
+        stored_here(api, &mut reached.etcd, flags.prefix(), &selection.resources).await?;
         let resources = resources(&reached.servers[0], &census).await?;
         Ok(Self {
             schema: "atrest/rotation-plan/v1",
@@ -237,7 +237,8 @@ fn shown_target(
     };
     let key = Key {
         name: "<new key>".into(),
-        secret: SecretBytes::default(),
+        // Of the right length, so that the edited configuration can be judged; it is never written.
+        secret: SecretBytes::new(vec![0; 32]),
     };
     Ok(Target::Key(local.ok_or_else(no_provider_in_use)?, key))
 }
