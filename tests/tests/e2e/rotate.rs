@@ -83,6 +83,78 @@ async fn from_plaintext_to_a_key_to_another_to_kms_with_every_byte_intact() {
     assert_eq!(secrets::bodies_digest(&client).await.unwrap(), bodies);
 }
 
+/// Everything from a rotation.yaml: the server's address, CA and file, etcd, escrow, state directory.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_yaml_says_it_all() {
+    let plane = ControlPlane::start(Options::default());
+    let client = plane.client(0).await;
+    let stored = FEW.store(&client, "yaml").await.unwrap();
+    let server = &plane.servers[0];
+    let directory = plane.directory().display();
+    let rotation = plane.directory().join("rotation.yaml");
+    fs::write(
+        &rotation,
+        format!(
+            "apiVersion: atrest/v1
+kind: Rotation
+servers:
+- name: one
+  url: {url}
+  tlsServerName: kubernetes.default
+  caFile: {directory}/pki/ca.crt
+  file: {file}
+  access: local
+  reload: automatic
+etcd:
+  endpoints: [\"{etcd}\"]
+  caFile: {directory}/pki/etcd/ca.crt
+  certFile: {directory}/pki/apiserver-etcd-client.crt
+  keyFile: {directory}/pki/apiserver-etcd-client.key
+resources: [secrets]
+to: {{provider: aesgcm}}
+escrow: {{file: {directory}/kept/key, copies: [{directory}/kept-too/key]}}
+limits: {{maxRate: 500, maxInFlight: 8}}
+stateDir: {directory}/runs
+",
+            url = server.url,
+            file = server.encryption_config.display(),
+            etcd = plane.etcd.endpoint,
+        ),
+    )
+    .unwrap();
+    let rotate = |action: &str| -> Ended {
+        let mut command =
+            atrest::command(["rotate", action, "--yes", "--request-timeout", "5s", "-f"]);
+        command
+            .arg(&rotation)
+            .arg("--kubeconfig")
+            .arg(&server.kubeconfig);
+        command.output().unwrap().into()
+    };
+    assert!(rotate("plan").expect(0).stdout.contains("one: "));
+    rotate("run").expect(0);
+    assert!(rotate("status").expect(0).stdout.contains("step 12, done"));
+    let keys = key_names(&server.encryption_config);
+    assert_eq!(keys.len(), 1);
+    stored_values::assert_prefix(
+        &plane,
+        stored.len(),
+        &format!("k8s:enc:aesgcm:v1:{}:", keys[0]),
+    );
+    for folder in ["kept", "kept-too"] {
+        let entries = fs::read_dir(plane.directory().join(folder)).unwrap();
+        assert_eq!(entries.count(), 1, "{folder}");
+    }
+    // Every server that is listed has to be reached.
+    let text = fs::read_to_string(&rotation).unwrap();
+    let twice = text.replace(
+        "etcd:\n  end",
+        "- {name: two, url: \"https://127.0.0.1:1\", file: /nonexistent}\netcd:\n  end",
+    );
+    fs::write(&rotation, twice).unwrap();
+    assert_eq!(rotate("plan").status, Some(3));
+}
+
 /// Nothing is sped up: the server polls its file once a minute and ends requests after one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_whole_rotation_with_the_stock_poll() {
