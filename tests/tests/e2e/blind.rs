@@ -246,9 +246,8 @@ async fn no_data_crosses_the_wire_or_is_printed_and_every_body_is_unchanged() {
     assert!(patches.count() >= 2 * secrets);
     for exchange in &exchanges {
         let about_secrets = exchange.request.contains("/secrets");
-        assert_eq!(
-            about_secrets,
-            exchange.accept.contains("PartialObjectMetadata"),
+        assert!(
+            !about_secrets || exchange.accept.contains("PartialObjectMetadata"),
             "{}",
             exchange.request
         );
