@@ -11,7 +11,7 @@ use tonic::transport::Endpoint;
 
 use crate::args::KmsSocket;
 use crate::report;
-use crate::status::Failure;
+use crate::status::{Failure, innermost};
 
 /// kube-apiserver's own default.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -63,13 +63,10 @@ pub(crate) async fn status(socket: &std::path::Path) -> Result<String, Failure> 
         .map_err(|_| unread("not a path of a socket".into()))?
         .connect_timeout(TIMEOUT)
         .timeout(TIMEOUT);
-    let channel = endpoint.connect().await.map_err(|error| {
-        let mut reason: &dyn std::error::Error = &error;
-        while let Some(source) = reason.source() {
-            reason = source;
-        }
-        unread(reason.to_string())
-    })?;
+    let channel = endpoint
+        .connect()
+        .await
+        .map_err(|error| unread(innermost(&error)))?;
     let status = KeyManagementServiceClient::new(channel)
         .status(StatusRequest {})
         .await

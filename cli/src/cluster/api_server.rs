@@ -1,6 +1,5 @@
 //! One API server, asked over HTTPS with the credentials of a kubeconfig.
 
-use std::error::Error as _;
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use serde::Deserialize;
 
 use crate::args::Global;
-use crate::status::Failure;
+use crate::status::{Failure, innermost};
 
 /// Longer than a healthy server takes to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -252,19 +251,12 @@ fn kubeconfig_failure(error: &KubeconfigError) -> Failure {
     )
 }
 
-/// The innermost reason says most: `Connection refused`, `invalid peer certificate: ...`.
 fn unreachable(error: &kube::Error) -> Error {
     if matches!(error, kube::Error::Auth(_)) {
         // kube's own words quote what a credential plugin printed.
         return Error::Unreachable("the kubeconfig's credentials could not be had".into());
     }
-    let mut reason = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        reason = inner.to_string();
-        source = inner.source();
-    }
-    Error::Unreachable(reason)
+    Error::Unreachable(innermost(error))
 }
 
 fn answer(status: StatusCode, body: &[u8]) -> Error {

@@ -10,7 +10,7 @@ use atrest_proto::etcdserverpb::{RangeRequest, StatusRequest};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::args::EtcdFlags;
-use crate::status::Failure;
+use crate::status::{Failure, innermost};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -205,12 +205,4 @@ fn describe(status: &tonic::Status) -> String {
         Some(source) => innermost(source),
         None => format!("{:?}: {}", status.code(), status.message()),
     }
-}
-
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }

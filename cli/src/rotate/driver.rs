@@ -38,7 +38,6 @@ pub(crate) struct Run<'a> {
     settings: Settings,
     etcd_id: String,
     reached: Reached,
-    quiet: bool,
     /// Records that earlier processes of the run left.
     taken_up: usize,
     /// The key that is minted, or the plugin that is moved to.
@@ -83,7 +82,6 @@ impl<'a> Run<'a> {
             atrest_files::remove_leftover(&server.file).map_err(Failure::unusable)?;
         }
         Ok(Self {
-            quiet: global.quiet,
             taken_up: journal.records.len(),
             journal,
             settings,
@@ -381,7 +379,7 @@ impl<'a> Run<'a> {
                 .await
                 .map_err(|error| self.stopped_by_server(api, &error))?;
             let Some(found) = found else { continue };
-            let progress = Progress::start(&resource.to_string(), self.quiet);
+            let progress = Progress::start(&resource.to_string(), self.global.quiet);
             let outcome = api::rewrite(api, &found, self.settings.pace(), &progress)
                 .await
                 .map_err(|error| self.stopped_by_server(api, &error))?;

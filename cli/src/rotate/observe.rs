@@ -22,13 +22,7 @@ impl Reached {
     pub(crate) async fn connect(global: &Global, settings: &Settings) -> Result<Self, Failure> {
         let mut servers = Vec::new();
         for server in &settings.servers {
-            servers.push(match &server.url {
-                None => ApiServer::connect(global).await?,
-                Some(url) => {
-                    let name = server.tls_server_name.as_deref();
-                    ApiServer::connect_to(global, url, name, server.ca_file.as_deref()).await?
-                }
-            });
+            servers.push(connect(global, server).await?);
         }
         let flags = EtcdFlags::from(&settings.etcd);
         let mut etcd = etcd::Client::connect(&flags).await?;
@@ -36,6 +30,17 @@ impl Reached {
             same_cluster(server, &mut etcd, flags.prefix()).await?;
         }
         Ok(Self { servers, etcd })
+    }
+}
+
+/// The server at its own address, or at the kubeconfig's where the settings name none.
+pub(super) async fn connect(global: &Global, server: &Server) -> Result<ApiServer, Failure> {
+    match &server.url {
+        None => ApiServer::connect(global).await,
+        Some(url) => {
+            let name = server.tls_server_name.as_deref();
+            ApiServer::connect_to(global, url, name, server.ca_file.as_deref()).await
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use atrest_core::at_rest::{Census, State as ValueState};
-use atrest_core::encryption_config::{Key, Provider};
+use atrest_core::encryption_config::Key;
 use atrest_core::rotation::chain::{Local, Selection, Stage, Target, describe};
 use atrest_core::secret::SecretBytes;
 use serde::Serialize;
@@ -131,7 +131,7 @@ impl Plan {
         let resources = resources(&reached.servers[0], &census).await?;
         Ok(Self {
             schema: "atrest/rotation-plan/v1",
-            to: describe(&[target_provider(&target)]),
+            to: describe(&[target.provider()]),
             resources,
             servers,
             escrow: match target {
@@ -214,15 +214,6 @@ impl Plan {
 
 fn is_readable_by_others(file: &Path) -> bool {
     std::fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
-}
-
-fn target_provider(target: &Target) -> Provider {
-    match target {
-        Target::Key(Local::AesCbc, key) => Provider::AesCbc(vec![key.clone()]),
-        Target::Key(Local::AesGcm, key) => Provider::AesGcm(vec![key.clone()]),
-        Target::Key(Local::Secretbox, key) => Provider::Secretbox(vec![key.clone()]),
-        Target::Kms(kms) => Provider::Kms(kms.clone()),
-    }
 }
 
 /// The target as far as it is known before the key is minted.

@@ -7,8 +7,8 @@ use atrest_core::secret::Fingerprint;
 use serde::Serialize;
 
 use super::journal::{Journal, Record};
+use super::observe::connect;
 use crate::args::Global;
-use crate::cluster::ApiServer;
 use crate::status::Failure;
 
 /// `atrest/rotation/v1`.
@@ -71,14 +71,7 @@ impl Report {
         for server in settings.iter().flat_map(|(settings, _)| &settings.servers) {
             let file = atrest_files::read(&server.file).ok();
             let file = file.map(|bytes| Fingerprint::of(bytes.expose()).to_string());
-            let api = match &server.url {
-                None => ApiServer::connect(global).await,
-                Some(url) => {
-                    let name = server.tls_server_name.as_deref();
-                    ApiServer::connect_to(global, url, name, server.ca_file.as_deref()).await
-                }
-            };
-            let loaded = match api {
+            let loaded = match connect(global, server).await {
                 Ok(api) => api.loaded_config().await.ok(),
                 Err(_) => None,
             };

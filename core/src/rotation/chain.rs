@@ -62,7 +62,8 @@ pub enum Target {
 }
 
 impl Target {
-    fn provider(&self) -> Provider {
+    /// The provider as it stands in a chain of its own.
+    pub fn provider(&self) -> Provider {
         match self {
             Self::Key(local, key) => local.provider(vec![key.clone()]),
             Self::Kms(kms) => Provider::Kms(kms.clone()),
