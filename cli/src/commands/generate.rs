@@ -29,8 +29,8 @@ pub(crate) fn run(global: &Global, arguments: &Generate) -> Result<ExitStatus, F
     }
     let configuration = configuration(arguments)?;
     let format = match global.output {
-        Output::Text | Output::Yaml => Format::Yaml,
         Output::Json => Format::Json,
+        _ => Format::Yaml,
     };
     let bytes = render(&configuration, format);
     refuse_what_is_rejected(&bytes, &configuration)?;

@@ -1,5 +1,6 @@
 //! One file a command, mirroring the command line.
 
+mod explain;
 mod generate;
 mod reencrypt;
 mod rotate;
@@ -9,13 +10,19 @@ mod verify;
 use std::future::Future;
 
 pub(crate) use self::reencrypt::server_failure;
-use crate::args::{Args, Command};
+use crate::args::{Args, Command, Output};
+use crate::report;
 use crate::status::{ExitStatus, Failure};
 
 /// Runs the command that was asked for.
 pub(crate) fn run(args: Args) -> Result<ExitStatus, Failure> {
     let global = &args.global;
+    let is_for_validate = matches!(global.output, Output::Sarif | Output::Junit);
+    if is_for_validate && !matches!(args.command, Command::Validate(_)) {
+        return Err(report::only_for_validate());
+    }
     match &args.command {
+        Command::Explain(explain) => explain::run(global, explain),
         Command::Generate(generate) => generate::run(global, generate),
         Command::Reencrypt(reencrypt) => wait(reencrypt::run(global, reencrypt)),
         Command::Rotate(rotate) => wait(rotate::run(global, rotate)),

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::path::Path;
 
-use atrest_core::encryption_config::{Server, Severity, Verdict, judge};
+use atrest_core::encryption_config::{Server, judge};
 use atrest_core::secret::SecretBytes;
 
 use crate::args::{Global, Validate};
@@ -18,7 +18,7 @@ pub(crate) fn run(global: &Global, arguments: &Validate) -> Result<ExitStatus, F
     if arguments.files.iter().filter(|file| *file == stdin).count() > 1 {
         return Err(Failure::unusable("stdin can be read once only").hint("name - once"));
     }
-    let mut report = Report::new(&server);
+    let mut report = Report::new(&server, arguments.fail_on.into());
     for path in &arguments.files {
         let source = if path == stdin {
             read_stdin()
@@ -26,13 +26,16 @@ pub(crate) fn run(global: &Global, arguments: &Validate) -> Result<ExitStatus, F
             atrest_files::read(path).map_err(|error| error.to_string())
         };
         match source {
-            Ok(source) => report
-                .files
-                .push(File::new(path, judge(source.expose(), &server))),
+            Ok(source) => {
+                let judgement = judge(source.expose(), &server);
+                report
+                    .files
+                    .push(File::new(path, source.expose(), judgement));
+            }
             Err(reason) => report.unread.push(Unread::new(path, reason)),
         }
     }
-    report::render(global.output, &report, || report.to_string())?;
+    report.print(global)?;
 
     if !report.unread.is_empty() {
         for unread in &report.unread {
@@ -40,15 +43,7 @@ pub(crate) fn run(global: &Global, arguments: &Validate) -> Result<ExitStatus, F
         }
         return Ok(ExitStatus::Unusable);
     }
-    let fail_on = Severity::from(arguments.fail_on);
-    let fails = |file: &File| {
-        file.verdict == Verdict::Reject
-            || file
-                .findings
-                .iter()
-                .any(|finding| finding.severity >= fail_on)
-    };
-    Ok(if report.files.iter().any(fails) {
+    Ok(if report.fails() {
         ExitStatus::Findings
     } else {
         ExitStatus::Done

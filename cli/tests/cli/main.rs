@@ -5,7 +5,10 @@
     reason = "a test may panic and use std"
 )]
 
+mod explain;
 mod generate;
+mod junit;
+mod sarif;
 mod schema;
 mod validate;
 

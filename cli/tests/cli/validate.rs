@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{atrest, atrest_with, repository, schema};
 
-const GOOD: &str = "\
+pub(crate) const GOOD: &str = "\
 apiVersion: apiserver.config.k8s.io/v1
 kind: EncryptionConfiguration
 resources:
@@ -24,7 +24,7 @@ resources:
       - kms: {name: one, endpoint: unix:///k}
 ";
 
-fn bad(secret: &str) -> String {
+pub(crate) fn bad(secret: &str) -> String {
     format!(
         "apiVersion: apiserver.config.k8s.io/v1\n\
          kind: EncryptionConfiguration\n\
@@ -49,12 +49,91 @@ fn text_names_the_place_the_rule_and_the_fix() {
     assert_eq!(
         run.stdout,
         "-:9:23: error[AR-C018]: the secret is not base64\n\
+         \x20   9 |               secret: **********\n\
+         \x20     |                       ^\n\
          \x20   at:  resources[0].providers[0].aescbc.keys[0].secret\n\
          \x20   fix: encode the key with padding and without blanks: \
          `head -c 32 /dev/urandom | base64`\n\
          -: kube-apiserver 1.37 rejects it: 1 error\n"
     );
     assert_eq!(run.stderr, "");
+}
+
+#[test]
+fn color_is_for_terminals_or_on_demand() {
+    let of = |arguments: &[&str]| {
+        let run = atrest_with(
+            ["validate", "-"].iter().chain(arguments),
+            bad("x").as_bytes(),
+        );
+        run.stdout
+    };
+    let plain = of(&[]);
+    assert!(!plain.contains('\u{1b}'));
+    assert_eq!(of(&["--color", "never"]), plain);
+    let colored = of(&["--color", "always"]);
+    assert!(
+        colored.contains("\u{1b}[31merror[AR-C018]\u{1b}[0m: "),
+        "{colored}"
+    );
+    assert!(colored.contains("\u{1b}[31m^\u{1b}[0m\n"), "{colored}");
+    let mut bare = colored;
+    for style in ["\u{1b}[1m", "\u{1b}[31m", "\u{1b}[0m"] {
+        bare = bare.replace(style, "");
+    }
+    assert_eq!(bare, plain);
+}
+
+#[test]
+fn excerpts_are_shown_once_and_cut_to_fit() {
+    let long = bad("x").replace(
+        "[secrets]",
+        &format!("[{}Secrets, '*']", "secrets, ".repeat(40)),
+    );
+    let run = atrest_with(["validate", "-"], long.as_bytes());
+    let lines: Vec<_> = run.stdout.lines().collect();
+    let at = lines
+        .iter()
+        .position(|line| line.contains("AR-C007"))
+        .unwrap();
+    let (excerpt, caret) = (lines[at + 1], lines[at + 2]);
+    assert!(
+        excerpt.starts_with("    4 | …") && excerpt.chars().count() <= 100,
+        "{excerpt}"
+    );
+    let column = caret.chars().position(|scalar| scalar == '^').unwrap();
+    let rest: String = excerpt.chars().skip(column).collect();
+    assert!(rest.starts_with("Secrets, '*'"), "{excerpt}\n{caret}");
+
+    // Two findings at one place.
+    let both = bad("x")
+        .replace("name: key1\n", "{}\n")
+        .replace("              secret: x\n", "");
+    let run = atrest_with(["validate", "-"], both.as_bytes());
+    let excerpts = run
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("    8 | "));
+    let findings = run
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("-:8:15: "));
+    assert_eq!(
+        (findings.count(), excerpts.count()),
+        (2, 1),
+        "{}",
+        run.stdout
+    );
+}
+
+#[test]
+fn several_files_have_a_summary() {
+    let folder = repository().join("examples/encryption-configuration");
+    let file = folder.join("kms.yaml").display().to_string();
+    let run = atrest_with(["validate", &file, "-", "/dev/null/x"], b"");
+    assert_eq!(run.status, 2);
+    let last = run.stdout.lines().last().unwrap();
+    assert_eq!(last, "3 files: 1 accepted, 1 rejected, 1 unread");
 }
 
 #[test]
