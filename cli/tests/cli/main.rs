@@ -5,6 +5,7 @@
     reason = "a test may panic and use std"
 )]
 
+mod editor;
 mod explain;
 mod generate;
 mod junit;

@@ -45,8 +45,20 @@ impl Rule {
     /// by four blanks.
     pub fn page(&self) -> String {
         let mut page = String::new();
+        let mut is_fenced = false;
         for line in self.comment.lines().skip(1) {
-            page.push_str(line.strip_prefix(' ').unwrap_or(line));
+            let line = line.strip_prefix(' ').unwrap_or(line);
+            if line.starts_with("```") {
+                is_fenced = !is_fenced;
+                continue;
+            }
+            let indent = if is_fenced && !line.is_empty() {
+                "    "
+            } else {
+                ""
+            };
+            page.push_str(indent);
+            page.push_str(line);
             page.push('\n');
         }
         let text = page.trim_end();
