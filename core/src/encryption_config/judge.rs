@@ -166,7 +166,7 @@ fn decode_source(source: &[u8], server: &Server) -> Result<(Draft, Vec<Finding>)
 }
 
 /// Go's own test: the first character that is no white space, of any script, is a brace.
-fn is_json(source: &[u8]) -> bool {
+pub(super) fn is_json(source: &[u8]) -> bool {
     let text = match std::str::from_utf8(source) {
         Ok(text) => text,
         Err(error) => std::str::from_utf8(&source[..error.valid_up_to()]).unwrap_or_default(),

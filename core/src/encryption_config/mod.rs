@@ -1,10 +1,13 @@
 //! The `EncryptionConfiguration` file of kube-apiserver: reading it with the server's eyes, writing
 //! one that it loads.
 
+mod buffer;
 mod decode;
 mod dialect;
+mod edit;
 mod fields;
 mod finding;
+mod form;
 mod ids;
 mod json;
 mod judge;
@@ -16,6 +19,7 @@ mod rules;
 mod tree;
 mod yaml;
 
+pub use self::edit::{Change, EditError, Refusal, rewrite};
 pub use self::finding::{Finding, Kind, Origin, Severity};
 pub use self::ids::Rule;
 pub use self::judge::{Judgement, Server, Stage, Verdict, judge};

@@ -8,6 +8,7 @@
 
 mod corpus;
 mod decoding;
+mod editing;
 mod hostile;
 mod rendering;
 mod rules;
