@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use super::fields::reads_as_name;
 use super::ids::Rule;
 
 /// Something that is wrong with a file. No field ever holds a secret.
@@ -173,9 +174,12 @@ impl Report {
 }
 
 /// A name, version or resource in quotes: one line, no control characters, not endless. Never for
-/// what may be a secret.
+/// what may be a secret; a key that stands where it does not belong is masked.
 pub(super) fn quote(text: &str) -> String {
     const LONGEST: usize = 100;
+    if !reads_as_name(text) {
+        return "\"***\"".to_owned();
+    }
     let mut quoted = String::from("\"");
     for (index, scalar) in text.chars().enumerate() {
         if index == LONGEST {
@@ -214,6 +218,7 @@ mod tests {
             quote("a\n\"b\"\u{1b}[31m\u{202e}é"),
             r#""a\n\"b\"\u{1b}[31m\u{202e}é""#
         );
-        assert_eq!(quote(&"x".repeat(1000)).chars().count(), 103);
+        assert_eq!(quote(&"x.".repeat(120)).chars().count(), 103);
+        assert_eq!(quote("bm8ga2V5LCBidXQgYXMgbG9uZw=="), "\"***\"");
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn read(source: &[u8]) -> Result<(Tree, Vec<Finding>), Finding> {
 }
 
 /// UTF-16 with a byte order mark is YAML, too. libyaml-safer loses its way in it.
-fn from_utf16(source: &[u8]) -> Result<Option<Zeroizing<String>>, Finding> {
+pub(super) fn from_utf16(source: &[u8]) -> Result<Option<Zeroizing<String>>, Finding> {
     let (rest, unit): (_, fn([u8; 2]) -> u16) = match source {
         [0xff, 0xfe, rest @ ..] => (rest, u16::from_le_bytes),
         [0xfe, 0xff, rest @ ..] => (rest, u16::from_be_bytes),
