@@ -62,3 +62,16 @@ pub(crate) fn yaml(data: &impl Serialize) -> Result<(), Failure> {
         .map_err(|error| Failure::unusable(format!("cannot render YAML: {error}")))?;
     text(&format!("---\n{rendered}"))
 }
+
+/// A name of a file can hold what moves a terminal's cursor.
+pub(crate) fn one_line(path: &str) -> String {
+    let mut line = String::with_capacity(path.len());
+    for scalar in path.chars() {
+        if scalar.is_control() {
+            line.extend(scalar.escape_default());
+        } else {
+            line.push(scalar);
+        }
+    }
+    line
+}

@@ -6,6 +6,8 @@ use std::path::Path;
 use atrest_core::encryption_config::{Finding, Judgement, Server, Severity, Stage, Verdict};
 use serde::Serialize;
 
+use super::one_line;
+
 /// What came out for all files.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
@@ -97,17 +99,4 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
-}
-
-/// A name of a file can hold what moves a terminal's cursor.
-fn one_line(path: &str) -> String {
-    let mut line = String::with_capacity(path.len());
-    for scalar in path.chars() {
-        if scalar.is_control() {
-            line.extend(scalar.escape_default());
-        } else {
-            line.push(scalar);
-        }
-    }
-    line
 }

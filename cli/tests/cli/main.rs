@@ -5,6 +5,7 @@
     reason = "a test may panic and use std"
 )]
 
+mod fix;
 mod generate;
 mod schema;
 mod validate;

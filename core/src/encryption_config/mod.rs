@@ -7,6 +7,7 @@ mod dialect;
 mod edit;
 mod fields;
 mod finding;
+mod fix;
 mod form;
 mod ids;
 mod json;
@@ -22,6 +23,7 @@ mod yaml;
 
 pub use self::edit::{Change, EditError, Refusal, rewrite};
 pub use self::finding::{Finding, Kind, Origin, Severity};
+pub use self::fix::{Fixed, Mend, fix};
 pub use self::ids::Rule;
 pub use self::judge::{Judgement, Server, Stage, Verdict, judge};
 pub use self::mask::mask;

@@ -9,6 +9,7 @@
 mod corpus;
 mod decoding;
 mod editing;
+mod fixing;
 mod hostile;
 mod rendering;
 mod rules;

@@ -6,12 +6,13 @@ mod parts;
 mod reconcile;
 
 pub use self::change::{Change, Refusal};
-use self::parts::Source;
+pub(super) use self::parts::{Slot, Source, Splice};
 use self::reconcile::reconcile;
 
 use super::form::Form;
 use super::judge::{Server, is_json, judge};
 use super::model::EncryptionConfiguration;
+use super::tree::Tree;
 use super::{json, yaml};
 use crate::secret::SecretBytes;
 
@@ -58,15 +59,7 @@ pub fn rewrite(
         return Ok(SecretBytes::new(source.to_vec()));
     }
     change::accepted(to, server).map_err(EditError::Unacceptable)?;
-    if source.starts_with(b"\xff\xfe") || source.starts_with(b"\xfe\xff") {
-        return Err(EditError::Utf16);
-    }
-    let is_json = is_json(source);
-    let tree = match is_json {
-        true => json::read(source),
-        false => yaml::read(source).map(|(tree, _)| tree),
-    };
-    let tree = tree.map_err(|_| EditError::Rejected)?;
+    let (tree, is_json) = read_tree(source).ok_or(EditError::Utf16)?;
     let text = Source::new(source, &tree, is_json);
     let (from, form) = (Form::of(&from), Form::of(to));
     let mut error = EditError::Unproven;
@@ -87,4 +80,17 @@ pub fn rewrite(
         }
     }
     Err(error)
+}
+
+/// The tree of a file whose offsets are those of its bytes, and whether it is JSON.
+pub(super) fn read_tree(source: &[u8]) -> Option<(Tree, bool)> {
+    if source.starts_with(b"\xff\xfe") || source.starts_with(b"\xfe\xff") {
+        return None;
+    }
+    let is_json = is_json(source);
+    let tree = match is_json {
+        true => json::read(source),
+        false => yaml::read(source).map(|(tree, _)| tree),
+    };
+    Some((tree.ok()?, is_json))
 }

@@ -43,8 +43,9 @@ pub(in super::super) enum Slot<'a> {
 
 /// An item or a field that has lines of its own.
 struct Lines {
-    /// Where its comments begin, or its first line.
+    /// Where its comments begin, else as `line`.
     lead: usize,
+    line: usize,
     /// The end of its value.
     value: usize,
     /// Behind its comma if it has one, else as `value`.
@@ -303,14 +304,16 @@ impl<'a> Source<'a> {
             match slot {
                 Slot::Old(index, splices) => {
                     let item = &lines[index];
-                    if !used.contains(&index) {
+                    if is_first {
                         used.push(index);
                     }
+                    // What is said above an item is said once.
+                    let from = if is_first { item.lead } else { item.line };
                     let behind = match with_comma {
                         None => item.end,
                         Some(_) => item.value,
                     };
-                    self.write(item.lead..behind, splices, &mut out);
+                    self.write(from..behind, splices, &mut out);
                     if let Some(comma) = with_comma {
                         out.push(if comma { "," } else { "" });
                         out.push_bytes(&self.bytes[item.comma..item.end]);
@@ -406,6 +409,7 @@ impl<'a> Source<'a> {
             }
             all.push(Lines {
                 lead,
+                line: self.line_start(start),
                 value,
                 comma: value,
                 end,
@@ -440,6 +444,7 @@ impl<'a> Source<'a> {
             }
             all.push(Lines {
                 lead,
+                line: self.line_start(*start),
                 value: *value,
                 comma,
                 end,
