@@ -9,6 +9,7 @@
 mod corpus;
 mod decoding;
 mod hostile;
+mod lints;
 mod rendering;
 mod rules;
 mod secrets;
