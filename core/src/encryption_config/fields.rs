@@ -128,7 +128,7 @@ pub(super) fn meant<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
 }
 
 /// How many letters have to be put in, left out or changed, case aside.
-fn distance(a: &str, b: &str) -> usize {
+pub(super) fn distance(a: &str, b: &str) -> usize {
     if b.len() > 2 * a.len() + 8 {
         return b.len();
     }

@@ -11,6 +11,7 @@ mod decoding;
 mod editing;
 mod fixing;
 mod hostile;
+mod lints;
 mod rendering;
 mod rules;
 mod secrets;
