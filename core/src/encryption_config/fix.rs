@@ -125,7 +125,7 @@ impl File<'_> {
         let is_old = now == ("EncryptionConfig", "v1");
         let mend = Mend {
             id: if is_old {
-                OLD_KIND
+                ids::OLD_KIND.id
             } else {
                 ids::NOT_THIS_KIND.id
             },
@@ -287,9 +287,6 @@ impl File<'_> {
         self.tree.text(id).map(Text::expose)
     }
 }
-
-/// The lint of the same name.
-const OLD_KIND: &str = "AR-L047";
 
 /// As it is written in a file.
 fn shown(wildcard: &GroupResource) -> String {

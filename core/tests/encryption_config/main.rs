@@ -12,6 +12,7 @@ mod editing;
 mod fixing;
 mod hostile;
 mod lints;
+mod own_corpus;
 mod rendering;
 mod rules;
 mod secrets;

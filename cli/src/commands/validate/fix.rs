@@ -45,7 +45,7 @@ fn mend(
         say(format!("{name}: {}: {}: {}", mend.id, mend.path, mend.what));
     }
     if is_open {
-        say(format!("{name}: mode {mode:04o} becomes 0600"));
+        say(format!("{name}: AR-L048: mode {mode:04o} becomes 0600"));
     }
     if fixed.mended.is_empty() && !is_open {
         say(format!("{name}: there is nothing to mend"));
