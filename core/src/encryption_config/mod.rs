@@ -22,7 +22,7 @@ mod rules;
 mod tree;
 mod yaml;
 
-pub use self::edit::{Change, EditError, Refusal, rewrite};
+pub use self::edit::{Change, EditError, Extended, Refusal, rewrite};
 pub use self::finding::{Finding, Kind, Origin, Severity};
 pub use self::fix::{Fixed, Mend, fix};
 pub use self::ids::Rule;

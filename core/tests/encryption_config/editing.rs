@@ -649,3 +649,52 @@ resources:
     ];
     check(source, &changes, expected);
 }
+
+#[test]
+fn a_provider_is_added_where_it_harms_nobody() {
+    let source = filled(
+        "\
+apiVersion: apiserver.config.k8s.io/v1
+kind: EncryptionConfiguration
+resources:
+- resources: [secrets, configmaps]
+  providers:
+  - secretbox: {keys: [{name: a, secret: @a}]}
+- resources: ['*.apps']
+  providers: [identity: {}]
+",
+    );
+    let now = read(&source);
+    let names = ["secrets", "deployments.apps", "configmaps", "events"].map(str::to_owned);
+    let provider = Provider::Secretbox(vec![key('b')]);
+    let extended = now.extended(&names, &provider, true).unwrap();
+    assert_eq!(extended.reads, &names[..3]);
+    assert_eq!(extended.writes, &names[3..]);
+    let edited = rewrite(source.as_bytes(), &extended.configuration, &SERVER).unwrap();
+    let expected = filled(
+        "\
+apiVersion: apiserver.config.k8s.io/v1
+kind: EncryptionConfiguration
+resources:
+- resources: [secrets, configmaps]
+  providers:
+  - secretbox: {keys: [{name: a, secret: @a}, {name: b, secret: @b}]}
+- resources: [deployments.apps]
+  providers:
+  - identity: {}
+  - secretbox: {keys: [{name: b, secret: @b}]}
+- resources: ['*.apps']
+  providers: [identity: {}]
+- resources: [events]
+  providers:
+  - secretbox: {keys: [{name: b, secret: @b}]}
+  - identity: {}
+",
+    );
+    assert_eq!(String::from_utf8_lossy(edited.expose()), expected);
+    // A plugin's name is for one entry alone.
+    assert!(matches!(
+        now.extended(&names, &plugin(), true),
+        Err(Refusal::Rejected(_))
+    ));
+}

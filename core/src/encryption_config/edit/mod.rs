@@ -2,10 +2,12 @@
 //! concerned stay as they are.
 
 mod change;
+mod extend;
 mod parts;
 mod reconcile;
 
 pub use self::change::{Change, Refusal};
+pub use self::extend::Extended;
 pub(super) use self::parts::{Slot, Source, Splice};
 use self::reconcile::reconcile;
 
