@@ -13,9 +13,11 @@ mod fixing;
 mod hostile;
 mod lints;
 mod own_corpus;
+mod random_edits;
 mod rendering;
 mod rules;
 mod secrets;
+mod styles;
 
 use atrest_core::encryption_config::{Judgement, Server, judge};
 

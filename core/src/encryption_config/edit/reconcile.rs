@@ -86,15 +86,19 @@ impl<'a> Reconciler<'a> {
                 inside.insert(old, self.node(*item, &from[old], &to[new])?);
             }
         }
-        let slot = |(form, old): (&'a Form, &Option<usize>)| match old {
-            Some(old) => Slot::Old(*old, inside.remove(old).unwrap_or_default()),
-            None => Slot::New {
-                name: None,
-                form,
-                sample: sample(form, items, from),
-            },
-        };
-        Ok(to.iter().zip(&matched).map(slot).collect())
+        let mut slots = Vec::new();
+        for (form, old) in to.iter().zip(&matched) {
+            slots.push(match (old, split_from(form, from)) {
+                (Some(old), _) => Slot::Old(*old, inside.remove(old).unwrap_or_default()),
+                (None, Some(old)) => Slot::Old(old, self.node(items[old], &from[old], form)?),
+                (None, None) => Slot::New {
+                    name: None,
+                    form,
+                    sample: sample(form, items, from),
+                },
+            });
+        }
+        Ok(slots)
     }
 
     fn map(
@@ -134,7 +138,11 @@ impl<'a> Reconciler<'a> {
             };
             slots.push(Slot::Old(index, splices));
         }
-        for (name, form) in fields.iter().filter(|field| !names.contains(&field.0)) {
+        for (name, form) in fields {
+            // What is not there and does not change is a default.
+            if names.contains(name) || from.field(name) == Some(form) {
+                continue;
+            }
             slots.push(Slot::New {
                 name: Some(name),
                 form,
@@ -147,28 +155,38 @@ impl<'a> Reconciler<'a> {
 
 /// For each new item the old one that it comes from.
 fn pair_up(from: &[Form], to: &[Form]) -> Vec<Option<usize>> {
-    let mut matched = vec![None; to.len()];
+    let same = |(a, b): &(&Form, &Form)| a == b;
+    let head = from.iter().zip(to).take_while(same).count();
+    let rest = from[head..].iter().rev().zip(to[head..].iter().rev());
+    let tail = rest.take_while(same).count();
+    // Of equal ones those stay that need not move.
+    let (old_tail, new_tail) = (from.len() - tail, to.len() - tail);
     let mut is_free = vec![true; from.len()];
-    for (new, form) in to.iter().enumerate() {
-        let equal = (0..from.len()).find(|old| is_free[*old] && from[*old] == *form);
+    let mut matched = vec![None; to.len()];
+    let pair = |new: usize, old: usize, matched: &mut [Option<usize>], is_free: &mut [bool]| {
+        matched[new] = Some(old);
+        is_free[old] = false;
+    };
+    for at in 0..head {
+        pair(at, at, &mut matched, &mut is_free);
+    }
+    for at in 0..tail {
+        pair(new_tail + at, old_tail + at, &mut matched, &mut is_free);
+    }
+    for new in head..new_tail {
+        let equal = (head..old_tail).find(|old| is_free[*old] && from[*old] == to[new]);
         if let Some(old) = equal {
-            is_free[old] = false;
-            matched[new] = equal;
+            pair(new, old, &mut matched, &mut is_free);
         }
     }
-    for (new, form) in to
-        .iter()
-        .enumerate()
-        .filter(|(_, form)| matches!(form, Form::Map(_)))
-    {
+    for new in head..new_tail {
         if matched[new].is_some() {
             continue;
         }
-        let free = (0..from.len()).rev().filter(|old| is_free[*old]);
-        let alike = free.map(|old| (likeness(&from[old], form), old));
+        let free = (head..old_tail).rev().filter(|old| is_free[*old]);
+        let alike = free.map(|old| (likeness(&from[old], &to[new]), old));
         if let Some((_, old)) = alike.filter(|it| it.0 > 0).max_by_key(|it| it.0) {
-            is_free[old] = false;
-            matched[new] = Some(old);
+            pair(new, old, &mut matched, &mut is_free);
         }
     }
     matched
@@ -201,6 +219,16 @@ fn likeness(a: &Form, b: &Form) -> usize {
         }),
         _ => 0,
     }
+}
+
+/// The entry that a new one is a part of: some of its resources, with the same providers.
+fn split_from(form: &Form, from: &[Form]) -> Option<usize> {
+    let names = form.field("resources")?.items();
+    from.iter().position(|whole| {
+        let all = whole.field("resources").map_or(&[][..], Form::items);
+        form.field("providers") == whole.field("providers")
+            && names.iter().all(|name| all.contains(name))
+    })
 }
 
 /// The item that a new one resembles most.
