@@ -9,6 +9,12 @@
 
 mod comparison;
 mod corpora;
+mod edits;
+// Also used by core's own tests, which need no Go.
+#[path = "../../../core/tests/encryption_config/random_edits.rs"]
+mod random_edits;
+#[path = "../../../core/tests/encryption_config/styles.rs"]
+mod styles;
 
 use atrest_core::encryption_config::Server;
 use atrest_tests::judge::Judge;
