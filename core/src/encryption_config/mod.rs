@@ -10,6 +10,7 @@ mod json;
 mod judge;
 mod mint;
 mod model;
+mod quirks;
 mod render;
 mod resolve;
 mod rules;
