@@ -16,6 +16,7 @@ mod lint;
 mod mask;
 mod mint;
 mod model;
+mod quirks;
 mod render;
 mod resolve;
 mod rules;

@@ -13,6 +13,9 @@ mod fixing;
 mod hostile;
 mod lints;
 mod own_corpus;
+// Also used by the suite `differential`, which needs Go.
+#[path = "../../../tests/tests/differential/random.rs"]
+mod random;
 mod random_edits;
 mod rendering;
 mod rules;

@@ -2,7 +2,8 @@
 
 use atrest_core::encryption_config::{Change, EditError, Server, judge, rewrite};
 
-use crate::styles::{Random, Written, change, comments, configuration, write};
+use crate::random::Random;
+use crate::styles::{Written, change, comments, configuration, write};
 
 pub(crate) const SERVER: Server = Server {
     minor: Server::NEWEST,
@@ -22,7 +23,7 @@ pub(crate) struct Outcome {
 /// A file and one to eight edits of it, each on what the one before left. `accepts` is asked for a
 /// verdict on each result.
 pub(crate) fn sequence(seed: u64, mut accepts: impl FnMut(&[u8]) -> bool) -> Outcome {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut now = configuration(&mut random);
     let written = write(&mut random, &now);
     let judged = judge(written.text.as_bytes(), &SERVER);

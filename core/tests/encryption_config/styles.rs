@@ -12,30 +12,10 @@ use atrest_core::secret::SecretBytes;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-/// SplitMix64: good enough to choose by.
-pub(crate) struct Random(pub(crate) u64);
+use crate::random::Random;
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(crate) fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-
-    /// With so many percent.
-    fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-
-    fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
-        all[self.below(all.len())]
-    }
+fn one_of<T: Copy>(random: &mut Random, all: &[T]) -> T {
+    all[random.below(all.len())]
 }
 
 /// What the server accepts.
@@ -52,10 +32,10 @@ pub(crate) fn configuration(random: &mut Random) -> EncryptionConfiguration {
     let mut plugins = 0;
     let mut entries: Vec<ResourceEntry> = Vec::new();
     for name in plain {
-        if entries.is_empty() || random.chance(40) {
+        if entries.is_empty() || random.percent(40) {
             resources.push(name.to_owned());
         }
-        if !resources.is_empty() && random.chance(50) {
+        if !resources.is_empty() && random.percent(50) {
             entries.push(entry(
                 random,
                 std::mem::take(&mut resources),
@@ -65,7 +45,7 @@ pub(crate) fn configuration(random: &mut Random) -> EncryptionConfiguration {
         }
     }
     for wildcard in ["*.apps", "*.", "*.*"] {
-        if entries.is_empty() || random.chance(30) {
+        if entries.is_empty() || random.percent(30) {
             entries.push(entry(random, vec![wildcard.into()], &mut plugins, &entries));
         }
     }
@@ -81,7 +61,9 @@ fn entry(
     let is_local = |it: &Provider| !matches!(it, Provider::Kms(_));
     let other = (!others.is_empty()).then(|| others[random.below(others.len())].clone());
     let providers = match other {
-        Some(other) if other.providers.iter().all(is_local) && random.chance(40) => other.providers,
+        Some(other) if other.providers.iter().all(is_local) && random.percent(40) => {
+            other.providers
+        }
         _ => (0..1 + random.below(4))
             .map(|_| provider(random, plugins))
             .collect(),
@@ -110,18 +92,18 @@ fn provider(random: &mut Random, plugins: &mut usize) -> Provider {
 }
 
 fn plugin(random: &mut Random, number: usize) -> Kms {
-    let api_version = random.one_of(&[KmsVersion::V1, KmsVersion::V2]);
+    let api_version = one_of(random, &[KmsVersion::V1, KmsVersion::V2]);
     Kms {
         api_version,
         name: format!("plugin{number}"),
-        endpoint: random.one_of(&["unix:///run/a.sock", "unix:///@b"]).into(),
-        timeout: random.one_of(&[Kms::DEFAULT_TIMEOUT, Duration::from_millis(1500)]),
-        cachesize: (api_version == KmsVersion::V1 && random.chance(50)).then_some(10),
+        endpoint: random.pick(&["unix:///run/a.sock", "unix:///@b"]).into(),
+        timeout: one_of(random, &[Kms::DEFAULT_TIMEOUT, Duration::from_millis(1500)]),
+        cachesize: (api_version == KmsVersion::V1 && random.percent(50)).then_some(10),
     }
 }
 
 fn key(random: &mut Random, lengths: &[usize]) -> Key {
-    let name = random.one_of(&[
+    let name = random.pick(&[
         "key",
         "key",
         "key",
@@ -142,10 +124,10 @@ fn key(random: &mut Random, lengths: &[usize]) -> Key {
         "a,b",
         "null",
     ]);
-    let length = random.one_of(lengths);
+    let length = one_of(random, lengths);
     Key {
-        name: format!("{name}{}", random.one_of(&["", "1", "2", "3"])),
-        secret: SecretBytes::new((0..length).map(|_| random.next() as u8).collect()),
+        name: format!("{name}{}", random.pick(&["", "1", "2", "3"])),
+        secret: SecretBytes::new((0..length).map(|_| random.byte()).collect()),
     }
 }
 
@@ -206,7 +188,7 @@ pub(crate) fn change(
                 resource: resources[random.below(resources.len())].clone(),
             },
             _ => {
-                let name = random.one_of(&["leases", "jobs.batch", "*.batch", "pods"]);
+                let name = random.pick(&["leases", "jobs.batch", "*.batch", "pods"]);
                 Change::AddEntry(ResourceEntry {
                     resources: vec![name.into()],
                     providers: vec![self::provider(random, &mut names)],
@@ -245,29 +227,29 @@ pub(crate) fn comments(text: &str) -> Vec<&str> {
 
 /// Writes the configuration in some style.
 pub(crate) fn write(random: &mut Random, configuration: &EncryptionConfiguration) -> Written {
-    let is_json = random.chance(20);
-    let is_plain = !is_json && random.chance(40);
-    let anchors = !is_json && !is_plain && random.chance(30);
+    let is_json = random.percent(20);
+    let is_plain = !is_json && random.percent(40);
+    let anchors = !is_json && !is_plain && random.percent(30);
     let mut writer = Writer {
         is_json,
         is_plain,
-        line_break: if random.chance(15) { "\r\n" } else { "\n" },
-        list: random.one_of(&[0, 0, 2, 2, 4]),
-        map: random.one_of(&[2, 2, 2, 4, 1]),
-        gap: random.one_of(&[1, 1, 1, 3]),
+        line_break: if random.percent(15) { "\r\n" } else { "\n" },
+        list: one_of(random, &[0, 0, 2, 2, 4]),
+        map: one_of(random, &[2, 2, 2, 4, 1]),
+        gap: one_of(random, &[1, 1, 1, 3]),
         flow: if is_plain {
             0
         } else {
-            random.one_of(&[0, 10, 50, 100])
+            one_of(random, &[0, 10, 50, 100])
         },
         comments: if is_json {
             0
         } else {
-            random.one_of(&[0, 10, 40])
+            one_of(random, &[0, 10, 40])
         },
-        blank: random.one_of(&[0, 0, 10, 100]),
-        lines: random.one_of(&[0, 30, 100]),
-        unit: random.one_of(&["  ", "    ", "\t"]),
+        blank: one_of(random, &[0, 0, 10, 100]),
+        lines: one_of(random, &[0, 30, 100]),
+        unit: random.pick(&["  ", "    ", "\t"]),
         anchors: anchors.then(HashMap::new),
         aliases: 0,
         count: 0,
@@ -275,7 +257,7 @@ pub(crate) fn write(random: &mut Random, configuration: &EncryptionConfiguration
         lists: HashMap::new(),
         random,
     };
-    if writer.random.chance(10) && !is_json {
+    if writer.random.percent(10) && !is_json {
         writer.out.push('\u{feff}');
     }
     if is_json {
@@ -283,7 +265,7 @@ pub(crate) fn write(random: &mut Random, configuration: &EncryptionConfiguration
         writer.flow(&document, "", Some(0));
         writer.out += "\n";
     } else {
-        if writer.random.chance(20) {
+        if writer.random.percent(20) {
             writer.out.push_str("---");
             writer.end_line();
         }
@@ -291,11 +273,11 @@ pub(crate) fn write(random: &mut Random, configuration: &EncryptionConfiguration
             unreachable!("a document is a mapping")
         };
         writer.block_map(&fields, "", 0, false);
-        if writer.random.chance(10) {
+        if writer.random.percent(10) {
             writer.out += "---";
             writer.end_line();
             writer.out += "another: [";
-        } else if writer.random.chance(20) {
+        } else if writer.random.percent(20) {
             let end = writer.out.trim_end_matches(['\r', '\n']).len();
             writer.out.truncate(end);
         }
@@ -330,13 +312,13 @@ fn document(random: &mut Random, configuration: &EncryptionConfiguration) -> Nod
             ("resources", Node::List(names)),
             ("providers", Node::List(providers)),
         ];
-        if random.chance(20) {
+        if random.percent(20) {
             fields.swap(0, 1);
         }
         Node::Map(fields)
     });
     let entries = Node::List(entries.collect());
-    let old = random.chance(5);
+    let old = random.percent(5);
     let (kind, version) = match old {
         true => ("EncryptionConfig", "v1"),
         false => ("EncryptionConfiguration", "apiserver.config.k8s.io/v1"),
@@ -359,10 +341,10 @@ fn element(random: &mut Random, provider: &Provider) -> Node {
                 ("name", Node::Text(kms.name.clone())),
                 ("endpoint", Node::Text(kms.endpoint.clone())),
             ];
-            if kms.api_version == KmsVersion::V2 || random.chance(50) {
+            if kms.api_version == KmsVersion::V2 || random.percent(50) {
                 fields.push(("apiVersion", Node::Text(kms.api_version.to_string())));
             }
-            if kms.timeout != Kms::DEFAULT_TIMEOUT || random.chance(50) {
+            if kms.timeout != Kms::DEFAULT_TIMEOUT || random.percent(50) {
                 let milliseconds = kms.timeout.as_millis();
                 fields.push(("timeout", Node::Text(format!("{milliseconds}ms"))));
             }
@@ -436,7 +418,7 @@ impl Writer<'_> {
 
     /// From behind the colon to the end of the line.
     fn block_value(&mut self, value: &Node, path: &str, column: usize) {
-        let is_flow = self.random.chance(self.flow);
+        let is_flow = self.random.percent(self.flow);
         match value {
             Node::List(items) if !is_flow && !self.is_alias(value) => {
                 self.anchor(value);
@@ -452,7 +434,7 @@ impl Writer<'_> {
                     self.out.push('-');
                     self.indent(self.gap);
                     self.block_item(item, &format!("{path}.{index}"), column);
-                    while self.random.chance(self.comments / 3) {
+                    while self.random.percent(self.comments / 3) {
                         self.indent(column + 1);
                         self.comment();
                         self.out.push_str(self.line_break);
@@ -465,10 +447,10 @@ impl Writer<'_> {
                 self.end_line();
                 self.block_map(fields, path, column + self.map, false);
             }
-            Node::Secret(secret) if !self.is_plain && self.random.chance(10) => {
+            Node::Secret(secret) if !self.is_plain && self.random.percent(10) => {
                 let (start, end) = secret.split_at(secret.len() / 2);
                 self.out
-                    .push_str(if self.random.chance(50) { " |" } else { " |-" });
+                    .push_str(if self.random.percent(50) { " |" } else { " |-" });
                 self.end_line();
                 for line in [start, end] {
                     self.indent(column + self.map);
@@ -487,7 +469,9 @@ impl Writer<'_> {
     fn block_item(&mut self, item: &Node, path: &str, column: usize) {
         match item {
             Node::Map(fields)
-                if !fields.is_empty() && !self.random.chance(self.flow) && !self.is_alias(item) =>
+                if !fields.is_empty()
+                    && !self.random.percent(self.flow)
+                    && !self.is_alias(item) =>
             {
                 self.block_map(fields, path, column + 1 + self.gap, true);
             }
@@ -500,7 +484,7 @@ impl Writer<'_> {
 
     /// On this line, or as a flow collection over several.
     fn inline(&mut self, value: &Node, path: &str) {
-        if self.is_alias(value) && self.random.chance(70) {
+        if self.is_alias(value) && self.random.percent(70) {
             let number = self.anchors.as_ref().and_then(|it| it.get(value)).copied();
             self.out
                 .push_str(&format!("*a{}", number.unwrap_or_default()));
@@ -513,7 +497,7 @@ impl Writer<'_> {
             self.out.remove(before);
             self.out.push(' ');
         }
-        let depth = self.random.chance(self.lines).then_some(4);
+        let depth = self.random.percent(self.lines).then_some(4);
         self.flow(value, path, depth);
     }
 
@@ -562,7 +546,7 @@ impl Writer<'_> {
             if self.out.ends_with(['[', '{']) {
                 self.end_line();
             }
-            while self.random.chance(self.comments) {
+            while self.random.percent(self.comments) {
                 self.out.push_str(&self.margin(depth + 1));
                 self.comment();
                 self.out.push_str(self.line_break);
@@ -624,7 +608,7 @@ impl Writer<'_> {
         let Some(anchors) = &mut self.anchors else {
             return;
         };
-        if matches!(value, Node::Bare(_)) || anchors.contains_key(value) || !self.random.chance(50)
+        if matches!(value, Node::Bare(_)) || anchors.contains_key(value) || !self.random.percent(50)
         {
             return;
         }
@@ -634,10 +618,10 @@ impl Writer<'_> {
     }
 
     fn gap(&mut self, column: usize) {
-        if self.random.chance(self.blank) {
+        if self.random.percent(self.blank) {
             self.out.push_str(self.line_break);
-            if self.random.chance(self.comments / 2) {
-                let column = self.random.one_of(&[0, column]);
+            if self.random.percent(self.comments / 2) {
+                let column = one_of(self.random, &[0, column]);
                 self.indent(column);
                 self.comment();
                 self.out.push_str(self.line_break);
@@ -647,7 +631,7 @@ impl Writer<'_> {
     }
 
     fn comments_above(&mut self, column: usize) {
-        while self.random.chance(self.comments / 2) {
+        while self.random.percent(self.comments / 2) {
             self.indent(column);
             self.comment();
             self.out.push_str(self.line_break);
@@ -660,7 +644,7 @@ impl Writer<'_> {
     }
 
     fn end_line(&mut self) {
-        if self.random.chance(self.comments) {
+        if self.random.percent(self.comments) {
             self.out.push(' ');
             self.comment();
         }

@@ -16,10 +16,13 @@ pub(crate) struct Case<'a> {
 /// What has come out so far.
 pub(crate) struct Comparison {
     judge: Judge,
-    /// Files by stage.
-    stages: Vec<(Stage, usize)>,
+    counts: Counts,
     differences: Vec<String>,
 }
+
+/// Files by stage.
+#[derive(Clone, Debug)]
+pub(crate) struct Counts([(Stage, usize); 5]);
 
 impl Comparison {
     /// More are counted, not shown.
@@ -35,7 +38,7 @@ impl Comparison {
         ];
         Self {
             judge: Judge::start(minor),
-            stages: stages.map(|stage| (stage, 0)).to_vec(),
+            counts: Counts(stages.map(|stage| (stage, 0))),
             differences: Vec::new(),
         }
     }
@@ -44,44 +47,50 @@ impl Comparison {
     pub(crate) fn add(&mut self, case: &Case) -> Stage {
         let ours = ours::judge(case.file, &case.server);
         let theirs = self.judge.ask(case.file, &case.server);
-        for (stage, count) in &mut self.stages {
+        for (stage, count) in &mut self.counts.0 {
             *count += usize::from(*stage == theirs.stage);
         }
         if let Some(difference) = difference(&ours, &theirs, &case.server) {
             let Case { name, file, server } = case;
+            let lines = file.split(|byte| *byte == b'\n');
+            let lines: Vec<_> = lines.map(|line| line.escape_ascii().to_string()).collect();
+            let file = lines.join("\n");
             self.differences.push(format!(
-                "{name} by {server:?}\n{difference}\n--- the file\n{}\n---\n",
-                file.escape_ascii().to_string().replace("\\n", "\n")
+                "{name} by {server:?}\n{difference}\n--- the file\n{file}\n---\n"
             ));
         }
         theirs.stage
     }
 
-    /// How many files have come to this stage.
-    pub(crate) fn count(&self, stage: Stage) -> usize {
-        self.stages
-            .iter()
-            .find(|(it, _)| *it == stage)
-            .map_or(0, |(_, count)| *count)
-    }
-
     /// Panics where something differed.
-    pub(crate) fn conclude(self) -> String {
+    pub(crate) fn conclude(self) -> Counts {
         let count = self.differences.len();
         assert!(
             count == 0,
-            "{count} differ ({self}):\n{}",
+            "{count} differ ({}):\n{}",
+            self.counts,
             self.differences[..count.min(Self::SHOWN)].join("\n")
         );
-        self.to_string()
+        self.counts
     }
 }
 
-impl fmt::Display for Comparison {
+impl Counts {
+    fn all(&self) -> usize {
+        self.0.iter().map(|(_, count)| count).sum()
+    }
+
+    /// How much of all came to this stage.
+    pub(crate) fn percent(&self, stage: Stage) -> usize {
+        let stages = self.0.iter().filter(|(it, _)| *it == stage);
+        stages.map(|(_, count)| count * 100).sum::<usize>() / self.all().max(1)
+    }
+}
+
+impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all: usize = self.stages.iter().map(|(_, count)| count).sum();
-        write!(f, "{all} files")?;
-        for (stage, count) in &self.stages {
+        write!(f, "{} files", self.all())?;
+        for (stage, count) in &self.0 {
             write!(f, ", {count} {stage:?}")?;
         }
         Ok(())
