@@ -6,7 +6,7 @@ use std::time::Duration;
 use atrest_core::encryption_config::Kms;
 use clap::ValueEnum;
 
-/// Write a new EncryptionConfiguration with fresh keys.
+/// Write a new EncryptionConfiguration with fresh keys, or extend one.
 ///
 /// Keys are 32 bytes of the operating system's generator. The file is written whole or not at all,
 /// readable for its owner only; one that exists is left alone. `--output json` writes JSON instead
@@ -20,10 +20,15 @@ pub(crate) struct Generate {
     /// the core group, `'*.apps'` for another one, `'*.*'` for all. Can be repeated.
     #[arg(long = "resource", value_name = "RESOURCE", default_value = "secrets")]
     pub(crate) resources: Vec<String>,
+    /// The configuration to start from; its comments are kept. Resources that it has already keep
+    /// what writes them: the new key, or plugin, only reads them.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Option<PathBuf>,
     /// The file to write, `-` for stdout.
     #[arg(long, short = 'o', value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// Replace the file if it exists. Values under its keys can then not be read any more.
+    /// Replace the file if it exists. Unless --from names it, too, values under its keys can then not
+    /// be read any more.
     #[arg(long)]
     pub(crate) force: bool,
     /// Leave `identity: {}` out: values that are stored in plaintext cannot be read then.

@@ -36,6 +36,17 @@ pub(crate) struct Validate {
     /// The severity of findings that makes the exit status 1 in an accepted file.
     #[arg(long, value_enum, default_value_t = FailOn::Error)]
     pub(crate) fail_on: FailOn,
+    /// Mend what needs no question: a kind of old, blanks in the base64 of keys, wildcards that hide
+    /// other entries, a file that others can read. Shows what will change first, with secrets
+    /// masked, and asks.
+    #[arg(long)]
+    pub(crate) fix: bool,
+    /// Only show what --fix would change.
+    #[arg(long, requires = "fix")]
+    pub(crate) dry_run: bool,
+    /// Do not ask before a file is mended.
+    #[arg(long, short = 'y', requires = "fix")]
+    pub(crate) yes: bool,
 }
 
 /// A severity.

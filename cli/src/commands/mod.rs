@@ -8,6 +8,7 @@ mod validate;
 mod verify;
 
 use std::future::Future;
+use std::io::{self, BufRead, IsTerminal, Write};
 
 pub(crate) use self::reencrypt::server_failure;
 use crate::args::{Args, Command, Output};
@@ -45,4 +46,15 @@ where
         .build()
         .map_err(|error| Failure::unread(format!("cannot start the runtime: {error}")))?
         .block_on(command)
+}
+
+/// Asks whether to go on. `None` where nobody can be asked.
+fn confirmed(question: &str) -> Option<bool> {
+    if !io::stdin().is_terminal() {
+        return None;
+    }
+    let _ = write!(io::stderr().lock(), "{question} [y/N] ");
+    let mut answer = String::new();
+    let read = io::stdin().lock().read_line(&mut answer);
+    Some(read.is_ok() && matches!(answer.trim(), "y" | "yes"))
 }

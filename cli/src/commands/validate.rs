@@ -1,5 +1,7 @@
 //! `atrest validate`
 
+mod fix;
+
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -17,6 +19,9 @@ pub(crate) fn run(global: &Global, arguments: &Validate) -> Result<ExitStatus, F
     let stdin = Path::new("-");
     if arguments.files.iter().filter(|file| *file == stdin).count() > 1 {
         return Err(Failure::unusable("stdin can be read once only").hint("name - once"));
+    }
+    if arguments.fix {
+        fix::run(global, arguments, &server)?;
     }
     let mut report = Report::new(&server, arguments.fail_on.into());
     for path in &arguments.files {

@@ -7,6 +7,7 @@
 
 mod editor;
 mod explain;
+mod fix;
 mod generate;
 mod junit;
 mod sarif;

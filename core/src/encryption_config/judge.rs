@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::decode::{At, Draft, Element, Entry, NamedKey, decode};
+use super::decode::{At, Draft, Element, Entry, List, NamedKey, decode};
 use super::finding::{Finding, Place, Report, fault};
 use super::model::{EncryptionConfiguration, Key, Kms, KmsVersion, Provider, ResourceEntry};
-use super::tree::{MAX_BYTES, Text};
+use super::tree::{MAX_BYTES, Text, Tree};
 use super::{dialect, ids, json, rules, yaml};
 
 /// The kube-apiserver that judges.
@@ -117,8 +117,8 @@ pub fn judge(source: &[u8], server: &Server) -> Judgement {
         return reject(Stage::Empty, vec![finding]);
     }
     let draft = match decode_source(source, server) {
-        Ok((draft, findings)) if findings.is_empty() => draft,
-        Ok((_, mut findings)) => {
+        Ok((_, draft, findings)) if findings.is_empty() => draft,
+        Ok((_, _, mut findings)) => {
             findings.sort_by_key(|finding| (finding.line, finding.column));
             return reject(Stage::Decode, findings);
         }
@@ -143,7 +143,11 @@ pub fn judge(source: &[u8], server: &Server) -> Judgement {
     }
 }
 
-fn decode_source(source: &[u8], server: &Server) -> Result<(Draft, Vec<Finding>), Vec<Finding>> {
+/// The tree and the draft of a file, and what the server's decoder refuses in it.
+pub(super) fn decode_source(
+    source: &[u8],
+    server: &Server,
+) -> Result<(Tree, Draft, Vec<Finding>), Vec<Finding>> {
     if source.len() > MAX_BYTES {
         return Err(vec![fault(
             ids::TOO_LARGE,
@@ -155,14 +159,15 @@ fn decode_source(source: &[u8], server: &Server) -> Result<(Draft, Vec<Finding>)
     }
     if is_json(source) {
         let tree = json::read(source).map_err(|finding| vec![finding])?;
-        return decode(&tree, false, server);
+        let (draft, findings) = decode(&tree, false, server)?;
+        return Ok((tree, draft, findings));
     }
     let (tree, duplicates) = yaml::read(source).map_err(|finding| vec![finding])?;
     let (draft, mut findings) = decode(&tree, true, server)?;
     if server.is_strict() {
         findings.extend(duplicates);
     }
-    Ok((draft, findings))
+    Ok((tree, draft, findings))
 }
 
 /// Go's own test: the first character that is no white space, of any script, is a brace.
@@ -186,7 +191,7 @@ fn configuration(draft: &Draft) -> EncryptionConfiguration {
 }
 
 fn provider(element: &Element) -> Option<Provider> {
-    let keys = |keys: &At<Vec<NamedKey>>| keys.value.iter().filter_map(key).collect();
+    let keys = |keys: &At<List<NamedKey>>| keys.value.iter().filter_map(key).collect();
     if let Some(plugin) = &element.kms {
         let timeout = plugin
             .timeout

@@ -7,7 +7,7 @@ use super::dialect;
 use super::fields::{reads_as_key_name, reads_as_name, shown};
 use super::judge::is_json;
 use super::tree::{MAX_BYTES, NodeId, Style, Tree, Value};
-use super::{json, yaml};
+use super::{json, quirks, yaml};
 
 /// The text of a configuration, whole or broken, one ASCII character for each Unicode scalar, so
 /// that the lines and columns of findings are those of this text. What is left to read is the
@@ -16,7 +16,7 @@ use super::{json, yaml};
 /// comments, too, which like to keep old keys. Of a file that cannot be read only the names of
 /// fields survive, for nothing in it needs to be where it belongs.
 pub fn mask(source: &[u8]) -> String {
-    let transcoded = yaml::from_utf16(source).ok().flatten();
+    let transcoded = quirks::from_utf16(source).ok().flatten();
     let source = transcoded.as_ref().map_or(source, |text| text.as_bytes());
     let is_json = is_json(source);
     let tree = match source.len() {

@@ -7,13 +7,15 @@ use std::io::BufReader;
 use std::panic::AssertUnwindSafe;
 use std::sync::Once;
 
-use libyaml_safer::{ErrorKind, EventData, MappingStyle, Mark, Parser, ScalarStyle, SequenceStyle};
-use zeroize::Zeroizing;
+use libyaml_safer::{
+    ErrorKind, Event, EventData, MappingStyle, Mark, Parser, ScalarStyle, SequenceStyle,
+};
 
 use super::dialect;
 use super::fields::shown_in_path;
 use super::finding::{Finding, Place, fault, number};
 use super::ids;
+use super::quirks::{self, Adapted, Half};
 use super::resolve::{TAG_PREFIX, resolve};
 use super::tree::{
     Full, MAX_BYTES, MAX_DEPTH, Node, NodeId, Pair, Scalar, Style, Text, Tree, Value,
@@ -22,45 +24,27 @@ use super::tree::{
 /// Reads the document. Keys that are there twice are findings of their own: only a strict server
 /// minds them.
 pub(super) fn read(source: &[u8]) -> Result<(Tree, Vec<Finding>), Finding> {
-    let transcoded = from_utf16(source)?;
-    let source = transcoded.as_ref().map_or(source, |text| text.as_bytes());
-    let tree = without_panics(|| Loader::default().load(source)).unwrap_or_else(|| {
-        let message = "it is not YAML: a tag or an escape is cut off";
-        Err(malformed(Place::START, message))
+    let mut text = Adapted::new(source).map_err(|Half { place, of }| {
+        malformed(
+            place,
+            format!("it is not YAML: half of a UTF-16 {of} is missing"),
+        )
     })?;
-    let duplicates = Walk::new(&tree).run()?;
-    Ok((tree, duplicates))
-}
-
-/// UTF-16 with a byte order mark is YAML, too. libyaml-safer loses its way in it.
-pub(super) fn from_utf16(source: &[u8]) -> Result<Option<Zeroizing<String>>, Finding> {
-    let (rest, unit): (_, fn([u8; 2]) -> u16) = match source {
-        [0xff, 0xfe, rest @ ..] => (rest, u16::from_le_bytes),
-        [0xfe, 0xff, rest @ ..] => (rest, u16::from_be_bytes),
-        _ => return Ok(None),
-    };
-    let (pairs, odd) = rest.as_chunks::<2>();
-    let mut text = Zeroizing::new(String::with_capacity(2 * rest.len()));
-    for scalar in char::decode_utf16(pairs.iter().map(|pair| unit(*pair))) {
-        match scalar {
-            Ok(scalar) => text.push(scalar),
-            Err(_) => {
-                let place = Place::of(text.as_bytes(), text.len());
-                return Err(malformed(
-                    place,
-                    "it is not YAML: half of a UTF-16 pair is missing",
-                ));
+    let reached = Cell::new(0);
+    let tree = loop {
+        match without_panics(|| Loader::new(&text).load(&reached)) {
+            Some(Ok(tree)) => break tree,
+            Some(Err((_, Some(offset)))) if text.replace_indicator(offset) => {}
+            Some(Err((finding, _))) => return Err(finding),
+            None if text.lengthen() || text.replace_comma(reached.get()) => {}
+            None => {
+                let message = "it is not YAML: a tag or an escape is cut off";
+                return Err(malformed(Place::START, message));
             }
         }
-    }
-    if !odd.is_empty() {
-        let place = Place::of(text.as_bytes(), text.len());
-        return Err(malformed(
-            place,
-            "it is not YAML: half of a UTF-16 unit is missing",
-        ));
-    }
-    Ok(Some(text))
+    };
+    let duplicates = Walk::new(&tree).run()?;
+    Ok((tree, duplicates))
 }
 
 fn malformed(place: Place, message: impl Into<String>) -> Finding {
@@ -108,12 +92,15 @@ fn without_panics<T>(read: impl FnOnce() -> T) -> Option<T> {
 }
 
 /// Builds the tree out of events.
-#[derive(Default)]
-struct Loader {
+struct Loader<'a> {
+    text: &'a Adapted,
     tree: Tree,
     anchors: HashMap<String, NodeId>,
     open: Vec<Open>,
 }
+
+/// Why there is no tree, and where libyaml stopped.
+type Stop = (Finding, Option<usize>);
 
 /// A collection whose end has not come yet.
 struct Open {
@@ -127,98 +114,131 @@ enum Items {
     Map(Vec<Pair>, Option<(NodeId, bool)>),
 }
 
-impl Loader {
-    fn load(mut self, source: &[u8]) -> Result<Tree, Finding> {
+impl<'a> Loader<'a> {
+    fn new(text: &'a Adapted) -> Self {
+        Self {
+            text,
+            tree: Tree::default(),
+            anchors: HashMap::new(),
+            open: Vec::new(),
+        }
+    }
+
+    /// `reached` is the offset of what was read last.
+    fn load(mut self, reached: &Cell<usize>) -> Result<Tree, Stop> {
         let mut parser = Parser::new();
         // go-yaml reads in pieces of this size: what is no UTF-8 a piece beyond the first document
         // does not come up.
-        parser.set_input(BufReader::with_capacity(512, source));
-        // Marks count from behind the byte order mark.
-        let first = if source.starts_with(b"\xef\xbb\xbf") {
-            3
-        } else {
-            0
-        };
-        let offset = |mark: Mark| {
-            let index = usize::try_from(mark.index).unwrap_or(usize::MAX);
-            index.saturating_add(first).min(source.len())
-        };
+        parser.set_input(BufReader::with_capacity(512, &self.text.bytes[..]));
         loop {
-            let event = parser.parse().map_err(|error| fault_of(source, &error))?;
-            let place = place(event.start_mark);
-            let end = offset(event.end_mark);
-            let node = |style, anchor: &Option<String>, value| Node {
-                place,
-                span: offset(event.start_mark)..end,
-                style,
-                has_anchor: anchor.is_some(),
-                value,
-            };
-            match event.data {
-                EventData::Scalar {
-                    anchor,
-                    tag,
-                    value,
-                    plain_implicit,
-                    style,
-                    ..
-                } => {
-                    let is_merge = value == "<<"
-                        && (plain_implicit
-                            || tag.as_deref().and_then(|tag| tag.strip_prefix(TAG_PREFIX))
-                                == Some("merge"));
-                    let value = scalar(tag.as_deref(), plain_implicit, value, place)?;
-                    let style = match style {
-                        ScalarStyle::SingleQuoted => Style::SingleQuoted,
-                        ScalarStyle::DoubleQuoted => Style::DoubleQuoted,
-                        ScalarStyle::Literal | ScalarStyle::Folded => Style::BlockScalar,
-                        _ => Style::Plain,
-                    };
-                    self.add(node(style, &anchor, value), anchor, is_merge)?;
-                }
-                EventData::SequenceStart { anchor, style, .. } => {
-                    let style = match style {
-                        SequenceStyle::Flow => Style::Flow,
-                        _ => Style::Block,
-                    };
-                    let list = node(style, &anchor, Value::List(Vec::new()));
-                    let id = self.add(list, anchor, false)?;
-                    self.open(place, id, style, Items::List(Vec::new()))?;
-                }
-                EventData::MappingStart { anchor, style, .. } => {
-                    let style = match style {
-                        MappingStyle::Flow => Style::Flow,
-                        _ => Style::Block,
-                    };
-                    let map = node(style, &anchor, Value::Map(Vec::new()));
-                    let id = self.add(map, anchor, false)?;
-                    self.open(place, id, style, Items::Map(Vec::new(), None))?;
-                }
-                EventData::SequenceEnd | EventData::MappingEnd => self.close(end),
-                EventData::Alias { anchor } => {
-                    let target = *self.anchors.get(&anchor).ok_or_else(|| {
-                        unusable(
-                            place,
-                            "this alias refers to an anchor that is not there",
-                            "give the node that is meant the anchor, before this line",
-                        )
-                    })?;
-                    let alias = node(Style::Plain, &None, Value::Alias(target));
-                    self.add(alias, None, false)?;
-                }
-                // What comes after the first document is not even looked at.
-                EventData::DocumentEnd { .. } | EventData::StreamEnd => {
-                    return match byte_order_mark(&source[..end]) {
-                        Some(offset) => Err(malformed(
-                            Place::of(source, offset),
-                            "it is not YAML: a byte order mark stands inside",
-                        )),
-                        None => Ok(self.tree),
-                    };
-                }
-                EventData::StreamStart { .. } | EventData::DocumentStart { .. } => {}
+            let event = parser.parse().map_err(|error| {
+                let is_of_libyaml = quirks::PROBLEMS.contains(&error.problem());
+                let mark = error.problem_mark().filter(|_| is_of_libyaml);
+                let offset = mark.map(|mark| self.text.offset(mark.index));
+                (fault_of(&self.text.bytes, &error), offset)
+            })?;
+            reached.set(self.text.offset(event.end_mark.index));
+            if let Some(tree) = self.take(event).map_err(|finding| (finding, None))? {
+                return Ok(tree);
             }
         }
+    }
+
+    /// Takes an event; of the last one it makes the tree.
+    fn take(&mut self, event: Event) -> Result<Option<Tree>, Finding> {
+        let text = self.text;
+        let offset = |mark: Mark| text.offset(mark.index);
+        let place = place(event.start_mark);
+        let end = offset(event.end_mark);
+        let node = |style, anchor: &Option<String>, value| Node {
+            place,
+            span: offset(event.start_mark)..end,
+            style,
+            has_anchor: anchor.is_some(),
+            value,
+        };
+        match event.data {
+            EventData::Scalar {
+                anchor,
+                tag,
+                value,
+                plain_implicit,
+                style,
+                ..
+            } => {
+                let is_merge = value == "<<"
+                    && (plain_implicit
+                        || tag.as_deref().and_then(|tag| tag.strip_prefix(TAG_PREFIX))
+                            == Some("merge"));
+                let is_block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+                let is_plain = style == ScalarStyle::Plain;
+                let open = self.open.last();
+                let is_in_flow = open.is_some_and(|open| open.style == Style::Flow);
+                if is_plain && is_in_flow && value.contains('?') {
+                    return Err(malformed(
+                        place,
+                        "it is not YAML: between brackets a text with a question mark needs quotes",
+                    ));
+                }
+                let mut value = text.restore(value, is_plain);
+                if is_block && text.is_lengthened() && end == text.end && value.ends_with('\n') {
+                    value.pop();
+                }
+                let value = scalar(tag.as_deref(), plain_implicit, value, place)?;
+                let style = match style {
+                    ScalarStyle::SingleQuoted => Style::SingleQuoted,
+                    ScalarStyle::DoubleQuoted => Style::DoubleQuoted,
+                    _ if is_block => Style::BlockScalar,
+                    _ => Style::Plain,
+                };
+                self.add(node(style, &anchor, value), anchor, is_merge)?;
+            }
+            EventData::SequenceStart { anchor, style, .. } => {
+                let style = match style {
+                    SequenceStyle::Flow => Style::Flow,
+                    _ => Style::Block,
+                };
+                let list = node(style, &anchor, Value::List(Vec::new()));
+                let id = self.add(list, anchor, false)?;
+                self.open(place, id, style, Items::List(Vec::new()))?;
+            }
+            EventData::MappingStart { anchor, style, .. } => {
+                let style = match style {
+                    MappingStyle::Flow => Style::Flow,
+                    _ => Style::Block,
+                };
+                let map = node(style, &anchor, Value::Map(Vec::new()));
+                let id = self.add(map, anchor, false)?;
+                self.open(place, id, style, Items::Map(Vec::new(), None))?;
+            }
+            EventData::SequenceEnd | EventData::MappingEnd => self.close(end),
+            EventData::Alias { anchor } => {
+                let target = *self.anchors.get(&anchor).ok_or_else(|| {
+                    unusable(
+                        place,
+                        "this alias refers to an anchor that is not there",
+                        "give the node that is meant the anchor, before this line",
+                    )
+                })?;
+                let alias = node(Style::Plain, &None, Value::Alias(target));
+                self.add(alias, None, false)?;
+            }
+            // What comes after the first document is not even looked at.
+            EventData::DocumentEnd { .. } | EventData::StreamEnd => {
+                return Ok(Some(std::mem::take(&mut self.tree)));
+            }
+            EventData::DocumentStart {
+                version_directive: Some(version),
+                ..
+            } if (version.major, version.minor) != (1, 1) => {
+                return Err(malformed(
+                    place,
+                    "it is not YAML 1.1, and the server reads no other",
+                ));
+            }
+            EventData::StreamStart { .. } | EventData::DocumentStart { .. } => {}
+        }
+        Ok(None)
     }
 
     fn add(
@@ -340,15 +360,6 @@ fn fault_of(source: &[u8], error: &libyaml_safer::Error) -> Finding {
     // libyaml's problems are fixed sentences: nothing of the file is in them.
     let place = error.problem_mark().map_or(Place::START, place);
     malformed(place, format!("it is not YAML: {}", error.problem()))
-}
-
-/// One at the start of a later line, where two files were joined: libyaml passes over it, go-yaml
-/// does not.
-fn byte_order_mark(source: &[u8]) -> Option<usize> {
-    let marks = source
-        .windows(4)
-        .position(|window| window == b"\n\xef\xbb\xbf");
-    marks.map(|offset| offset + 1)
 }
 
 /// The offset of what the reader stumbled over.

@@ -1,0 +1,185 @@
+//! Where libyaml and go-yaml, which was copied from it long ago, read YAML differently: the source is
+//! changed so that libyaml reads it as go-yaml does, and what is read is changed back. No byte moves.
+
+use zeroize::Zeroizing;
+
+use super::finding::Place;
+
+/// The byte order mark in UTF-8.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// A source for libyaml.
+pub(super) struct Adapted {
+    pub(super) bytes: Zeroizing<Vec<u8>>,
+    /// Of the source itself.
+    pub(super) end: usize,
+    /// What stands for a byte order mark.
+    mark: Option<char>,
+    /// What stands for some colons.
+    colon: Option<char>,
+    replaced: usize,
+}
+
+/// UTF-16 ends or breaks off in the middle.
+pub(super) struct Half {
+    pub(super) place: Place,
+    /// What there is only half of.
+    pub(super) of: &'static str,
+}
+
+/// What libyaml says where [`Adapted::replace_indicator`] helps.
+pub(super) const PROBLEMS: [&str; 2] = [
+    "found unexpected ':'",
+    "did not find expected whitespace or line break",
+];
+
+impl Adapted {
+    /// Each one costs another run.
+    const MOST_REPLACED: usize = 16;
+
+    pub(super) fn new(source: &[u8]) -> Result<Self, Half> {
+        let bytes = match from_utf16(source)? {
+            Some(mut text) => Zeroizing::new(std::mem::take(&mut *text).into_bytes()),
+            None => Zeroizing::new(source.to_vec()),
+        };
+        let mut adapted = Self {
+            end: bytes.len(),
+            bytes,
+            mark: None,
+            colon: None,
+            replaced: 0,
+        };
+        adapted.replace_marks();
+        Ok(adapted)
+    }
+
+    /// A byte order mark behind the first one is a character like any other to go-yaml, while libyaml
+    /// passes over it at the start of a line. (Two marks at the very start also make go-yaml lose the
+    /// first character of later lines. That is not done here: the name of the first field is wrong
+    /// either way.)
+    fn replace_marks(&mut self) {
+        let mut at = self.first();
+        while let Some(next) = self.bytes[at..]
+            .windows(MARK.len())
+            .position(|it| it == MARK)
+        {
+            at += next;
+            let unused = || self.unused('\u{e000}'..='\u{f8ff}');
+            let Some(mark) = self.mark.or_else(unused) else {
+                return;
+            };
+            self.mark = Some(mark);
+            mark.encode_utf8(&mut self.bytes[at..]);
+        }
+    }
+
+    /// Replaces what [`PROBLEMS`] are about: a colon before a bracket or a comma, which go-yaml takes as
+    /// text; brackets and commas in tags, which it takes as part of a tag that means nothing. `false`
+    /// where there is no such thing, or too many of them.
+    pub(super) fn replace_indicator(&mut self, offset: usize) -> bool {
+        if self.replaced == Self::MOST_REPLACED {
+            return false;
+        }
+        self.replaced += 1;
+        let colon = self.colon.or_else(|| self.unused(";^$~()/+=<".chars()));
+        match (self.bytes.get_mut(offset), colon) {
+            (Some(byte @ b':'), Some(colon)) => {
+                *byte = u8::try_from(colon).unwrap_or(b':');
+                self.colon = Some(colon);
+                true
+            }
+            (Some(byte @ (b',' | b'[' | b']')), _) => {
+                *byte = b'.';
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// libyaml-safer gives up on a comma in a tag without saying where: behind what was read last. There
+    /// are no block scalars between brackets, but there are quotes.
+    pub(super) fn replace_comma(&mut self, reached: usize) -> bool {
+        let mut quote = None;
+        let mut is_tag = false;
+        for offset in reached..self.end {
+            let byte = self.bytes[offset];
+            match (quote, byte) {
+                (Some(open), _) if open == byte => quote = None,
+                (None, b'"' | b'\'') if !is_tag => quote = Some(byte),
+                (None, b',') if is_tag => return self.replace_indicator(offset),
+                (None, b'!') => is_tag = true,
+                (None, b' ' | b'\t' | b'\r' | b'\n') => is_tag = false,
+                _ => {}
+            }
+        }
+        false
+    }
+
+    /// libyaml-safer gives up on a block scalar that ends without a newline. `false` if there is one.
+    pub(super) fn lengthen(&mut self) -> bool {
+        let lengthens = !self.is_lengthened() && self.bytes.last() != Some(&b'\n');
+        if lengthens {
+            self.bytes = Zeroizing::new([&self.bytes, &b"\n"[..]].concat());
+        }
+        lengthens
+    }
+
+    pub(super) fn is_lengthened(&self) -> bool {
+        self.bytes.len() > self.end
+    }
+
+    /// The text that was read as `text`.
+    pub(super) fn restore(&self, text: String, is_plain: bool) -> String {
+        let stand_ins = [
+            self.mark.map(|mark| (mark, "\u{feff}")),
+            self.colon.filter(|_| is_plain).map(|colon| (colon, ":")),
+        ];
+        let replace = |text: String, (stand_in, original): (char, &str)| {
+            Zeroizing::new(text).replace(stand_in, original)
+        };
+        stand_ins.into_iter().flatten().fold(text, replace)
+    }
+
+    /// In the source, of a place where libyaml counts `index` bytes.
+    pub(super) fn offset(&self, index: u64) -> usize {
+        let index = usize::try_from(index).unwrap_or(usize::MAX);
+        index.saturating_add(self.first()).min(self.end)
+    }
+
+    /// libyaml counts from behind the byte order mark.
+    fn first(&self) -> usize {
+        usize::from(self.bytes.starts_with(MARK)) * MARK.len()
+    }
+
+    /// One of these characters that the source does not have.
+    fn unused(&self, mut candidates: impl Iterator<Item = char>) -> Option<char> {
+        let text = String::from_utf8_lossy(&self.bytes);
+        let used: std::collections::HashSet<char> = text.chars().collect();
+        candidates.find(|candidate| !used.contains(candidate))
+    }
+}
+
+/// UTF-16 with a byte order mark is YAML, too. libyaml-safer loses its way in it.
+pub(super) fn from_utf16(source: &[u8]) -> Result<Option<Zeroizing<String>>, Half> {
+    let (rest, unit): (_, fn([u8; 2]) -> u16) = match source {
+        [0xff, 0xfe, rest @ ..] => (rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => (rest, u16::from_be_bytes),
+        _ => return Ok(None),
+    };
+    let (pairs, odd) = rest.as_chunks::<2>();
+    let mut text = Zeroizing::new(String::with_capacity(2 * rest.len()));
+    for scalar in char::decode_utf16(pairs.iter().map(|pair| unit(*pair))) {
+        match scalar {
+            Ok(scalar) => text.push(scalar),
+            Err(_) => {
+                let place = Place::of(text.as_bytes(), text.len());
+                return Err(Half { place, of: "pair" });
+            }
+        }
+    }
+    if !odd.is_empty() {
+        let place = Place::of(text.as_bytes(), text.len());
+        return Err(Half { place, of: "unit" });
+    }
+    Ok(Some(text))
+}
