@@ -1,15 +1,22 @@
 //! `atrest validate`
 
+mod surroundings;
+
 use std::io::{self, Read};
 use std::path::Path;
 
-use atrest_core::encryption_config::{Server, Severity, Verdict, judge};
+use atrest_core::encryption_config::{
+    Server, Severity, Surroundings, Verdict, compare, judge, lint,
+};
 use atrest_core::secret::SecretBytes;
 
 use crate::args::{Global, Validate};
 use crate::report;
 use crate::report::validate::{File, Report, Unread};
 use crate::status::{ExitStatus, Failure};
+
+/// The lints that say that two servers would load something different: what `--same` asks.
+const DIFFERENT: [&str; 2] = ["AR-L058", "AR-L059"];
 
 /// Runs the command.
 pub(crate) fn run(global: &Global, arguments: &Validate) -> Result<ExitStatus, Failure> {
@@ -18,6 +25,16 @@ pub(crate) fn run(global: &Global, arguments: &Validate) -> Result<ExitStatus, F
     if arguments.files.iter().filter(|file| *file == stdin).count() > 1 {
         return Err(Failure::unusable("stdin can be read once only").hint("name - once"));
     }
+    if arguments.same && arguments.files.len() < 2 {
+        return Err(Failure::unusable("--same compares two files or more")
+            .hint("name the file of each API server"));
+    }
+    // Asked of the cluster of the moment only where it is named.
+    let served = match global.kubeconfig {
+        Some(_) => Some(super::wait(surroundings::served(global))?),
+        None => None,
+    };
+    let mut first: Option<SecretBytes> = None;
     let mut report = Report::new(&server);
     for path in &arguments.files {
         let source = if path == stdin {
@@ -26,9 +43,22 @@ pub(crate) fn run(global: &Global, arguments: &Validate) -> Result<ExitStatus, F
             atrest_files::read(path).map_err(|error| error.to_string())
         };
         match source {
-            Ok(source) => report
-                .files
-                .push(File::new(path, judge(source.expose(), &server))),
+            Ok(source) => {
+                let surroundings = Surroundings {
+                    file: (path != stdin).then(|| surroundings::file(path)).flatten(),
+                    served: served.clone(),
+                };
+                let mut lints = lint(source.expose(), &server, &surroundings);
+                if let Some(first) = first.as_ref().filter(|_| arguments.same) {
+                    lints.extend(compare(first.expose(), source.expose(), &server));
+                    lints.sort_by_key(|lint| (lint.line, lint.column, lint.id));
+                }
+                lints.retain(|lint| !arguments.allow.iter().any(|allowed| allowed.0 == lint.id));
+                let mut judgement = judge(source.expose(), &server);
+                judgement.findings.extend(lints);
+                report.files.push(File::new(path, judgement));
+                first.get_or_insert(source);
+            }
             Err(reason) => report.unread.push(Unread::new(path, reason)),
         }
     }
@@ -46,7 +76,7 @@ pub(crate) fn run(global: &Global, arguments: &Validate) -> Result<ExitStatus, F
             || file
                 .findings
                 .iter()
-                .any(|finding| finding.severity >= fail_on)
+                .any(|finding| finding.severity >= fail_on || DIFFERENT.contains(&finding.id))
     };
     Ok(if report.files.iter().any(fails) {
         ExitStatus::Findings
