@@ -9,6 +9,8 @@ use atrest_core::encryption_config::{
     judge, lint,
 };
 
+use proptest::prelude::*;
+
 use crate::HEAD;
 
 fn tests() -> PathBuf {
@@ -446,4 +448,39 @@ fn what_is_made_to_hurt_is_linted_soon() {
         "{:?}",
         start.elapsed()
     );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Of a file with faults of any kind, findings come in order, and point into it.
+    #[test]
+    fn lints_of_damaged_files_are_in_order(
+        which in any::<prop::sample::Index>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3_u8), 0..4),
+    ) {
+        let folder = std::fs::read_dir(tests().join("surprises")).unwrap();
+        let files: Vec<_> = folder.map(|entry| entry.unwrap().path()).collect();
+        let original = std::fs::read(which.get(&files)).unwrap();
+        let mut source = original.clone();
+        for (at, byte, how) in changes {
+            let at = at.index(source.len());
+            match how {
+                0 => source[at] = byte,
+                1 => source.insert(at, byte),
+                _ => drop(source.remove(at)),
+            }
+        }
+        let findings = lint(&source, &server(), &Surroundings::default());
+        prop_assert!(findings.is_sorted_by_key(|it| (it.line, it.column, it.id)));
+        let lines = u32::try_from(source.split(|byte| *byte == b'\n').count()).unwrap();
+        // A carriage return ends a line of YAML, too.
+        let returns = source.iter().filter(|byte| matches!(byte, b'\r' | 0x85 | 0xa8 | 0xa9)).count();
+        let lines = lines + u32::try_from(returns).unwrap();
+        for finding in &findings {
+            prop_assert!((1..=lines).contains(&finding.line), "{finding:?}");
+            prop_assert!(finding.origin == Origin::Lint && !finding.fix.is_empty());
+        }
+        compare(&original, &source, &server());
+    }
 }
