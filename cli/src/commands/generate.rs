@@ -4,8 +4,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use atrest_core::encryption_config::{
-    EncryptionConfiguration, Extended, Format, Key, Kms, KmsVersion, Provider, ResourceEntry,
-    Server, judge, render,
+    EncryptionConfiguration, Extended, Format, Key, Kms, KmsVersion, Profile, Provider,
+    ResourceEntry, Server, judge, render,
 };
 use atrest_core::secret::SecretBytes;
 
@@ -115,10 +115,13 @@ fn configuration(arguments: &Generate, first: Provider) -> EncryptionConfigurati
         providers.push(Provider::Identity);
     }
     EncryptionConfiguration {
-        resources: vec![ResourceEntry {
-            resources: arguments.resources.clone(),
-            providers,
-        }],
+        resources: match arguments.profile {
+            Some(profile) => Profile::from(profile).entries(providers),
+            None => vec![ResourceEntry {
+                resources: arguments.resources.clone(),
+                providers,
+            }],
+        },
     }
 }
 
@@ -242,7 +245,10 @@ fn tell_extended(arguments: &Generate, provider: &Provider, extended: &Extended)
 }
 
 fn tell(arguments: &Generate, configuration: &EncryptionConfiguration) {
-    let entry = &configuration.resources[0];
+    // What a profile leaves out comes before.
+    let Some(entry) = configuration.resources.last() else {
+        return;
+    };
     tell_written(arguments, &entry.providers[0]);
     match (entry.providers.first(), entry.providers.last()) {
         (Some(Provider::Identity), _) => {

@@ -34,10 +34,7 @@ pub(crate) fn run(args: Args) -> Result<ExitStatus, Failure> {
 
 /// Runs a command that talks to others. When this returns, every connection and its buffers are
 /// gone.
-fn wait<F>(command: F) -> Result<ExitStatus, Failure>
-where
-    F: Future<Output = Result<ExitStatus, Failure>>,
-{
+fn wait<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     // One TLS provider; that another one was there first cannot be in a binary of ours.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     tokio::runtime::Builder::new_multi_thread()

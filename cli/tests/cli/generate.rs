@@ -326,3 +326,46 @@ fn a_file_is_extended_in_place_only_by_force() {
     assert_eq!(refused.status, 2, "{}", refused.stderr);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), after);
 }
+
+#[test]
+fn profiles_are_common_shapes() {
+    for (profile, resources) in [
+        ("secrets", &["secrets"][..]),
+        ("secrets-and-configmaps", &["secrets", "configmaps"]),
+        ("core", &["events", "*."]),
+        (
+            "all-but-events",
+            &["events", "leases.coordination.k8s.io", "*.*"],
+        ),
+        ("all", &["*.*"]),
+    ] {
+        let run = atrest([
+            "generate",
+            "-o",
+            "-",
+            "--profile",
+            profile,
+            "--output",
+            "json",
+        ]);
+        assert_eq!(run.status, 0, "{}", run.stderr);
+        assert!(run.stderr.contains("identity is last"), "{}", run.stderr);
+        let file: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+        let entries = file["resources"].as_array().unwrap();
+        let named: Vec<_> = entries
+            .iter()
+            .flat_map(|entry| entry["resources"].as_array().unwrap())
+            .collect();
+        assert_eq!(named, resources, "{profile}");
+        let last = &entries.last().unwrap()["providers"];
+        assert!(last[0]["secretbox"].is_object(), "{last}");
+        assert!(last[1]["identity"].is_object(), "{last}");
+        for entry in &entries[..entries.len() - 1] {
+            assert_eq!(entry["providers"], serde_json::json!([{"identity": {}}]));
+        }
+    }
+    for more in [&["--resource", "secrets"][..], &["--from", "a.yaml"]] {
+        let arguments = ["generate", "-o", "-", "--profile", "all"];
+        assert_eq!(atrest(arguments.iter().chain(more)).status, 2, "{more:?}");
+    }
+}

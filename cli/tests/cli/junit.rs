@@ -118,9 +118,16 @@ fn files_are_suites_and_findings_are_cases() {
         .iter()
         .map(|suite| ["tests", "failures", "errors"].map(|it| suite.attributes[it].as_str()))
         .collect();
-    assert_eq!(counts, [["1", "0", "0"], ["3", "3", "0"], ["1", "0", "1"]]);
+    assert_eq!(counts, [["2", "0", "0"], ["3", "3", "0"], ["1", "0", "1"]]);
     assert!(root.children[0].attributes["name"].ends_with("good <&>.yaml"));
     assert!(root.children[1].attributes["name"].contains("bad\\u{1b}[31m"));
+    let lint = &root.children[0].children[1];
+    assert!(
+        lint.children[0]
+            .text
+            .starts_with("warning: what is written"),
+        "{lint:?}"
+    );
     let case = &root.children[1].children[2];
     assert_eq!(case.attributes["name"], "AR-C018 at 9:23");
     let failure = &case.children[0];

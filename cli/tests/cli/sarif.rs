@@ -41,14 +41,14 @@ fn findings_become_results() {
     assert_eq!(run["columnKind"], "unicodeCodePoints");
     let results = run["results"].as_array().unwrap();
     let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
-    assert_eq!((results.len(), rules.len()), (2, 2));
     for result in results {
         let index = result["ruleIndex"].as_u64().unwrap();
         assert_eq!(rules[index as usize]["id"], result["ruleId"]);
-        assert_eq!(result["level"], "error");
     }
-    let place = &results[1]["locations"][0];
-    assert_eq!(results[1]["ruleId"], "AR-C018");
+    let errors: Vec<_> = results.iter().filter(|it| it["level"] == "error").collect();
+    assert_eq!(errors.len(), 2, "{results:#?}");
+    let place = &errors[1]["locations"][0];
+    assert_eq!(errors[1]["ruleId"], "AR-C018");
     assert_eq!(
         place["physicalLocation"]["region"],
         json!({"startLine": 9, "startColumn": 23})
@@ -59,7 +59,8 @@ fn findings_become_results() {
         place["logicalLocations"][0]["fullyQualifiedName"],
         "resources[0].providers[0].aescbc.keys[0].secret"
     );
-    let help = rules[1]["help"]["text"].as_str().unwrap();
+    let rule = rules.iter().find(|rule| rule["id"] == "AR-C018").unwrap();
+    let help = rule["help"]["text"].as_str().unwrap();
     assert!(
         help.starts_with("The secret of a key is not base64.\n\nThe server"),
         "{help}"
@@ -72,7 +73,8 @@ fn findings_become_results() {
 
 #[test]
 fn a_good_file_has_no_result() {
-    let run = atrest_with(["validate", "-", "--output", "sarif"], GOOD.as_bytes());
+    let arguments = ["validate", "-", "--output", "sarif", "--allow", "AR-L001"];
+    let run = atrest_with(arguments, GOOD.as_bytes());
     assert_eq!(run.status, 0);
     let log = log(&run.stdout);
     assert_eq!(log["runs"][0]["results"], json!([]));

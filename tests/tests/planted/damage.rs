@@ -24,11 +24,12 @@ pub(crate) fn broken(mut file: File, i: usize, random: &mut Random) -> File {
     let text = file.text();
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let mut at = random.below(lines.len());
-    if let Some(word) = WORDS.get((i % 26).wrapping_sub(10)) {
-        at = lines
-            .iter()
-            .position(|line| line.contains(word))
-            .unwrap_or(at);
+    if let Some(word) = WORDS.get((i % 27).wrapping_sub(10)) {
+        let fit = |at: &usize| lines[*at].contains(word);
+        let fitting: Vec<_> = (0..lines.len()).filter(fit).collect();
+        if !fitting.is_empty() {
+            at = fitting[random.below(fitting.len())];
+        }
     }
     let line = lines[at].clone();
     let bare = line.trim_start().to_owned();
@@ -38,7 +39,7 @@ pub(crate) fn broken(mut file: File, i: usize, random: &mut Random) -> File {
         secret
     };
     let mut ending = "\n";
-    match i % 26 {
+    match i % 27 {
         0 => lines[at] = line.replacen(':', "", 1),
         1 => lines[at] = line.replacen(": ", " ", 1),
         2 => lines[at] = line.replacen(": ", ":", 1),
@@ -98,6 +99,17 @@ pub(crate) fn broken(mut file: File, i: usize, random: &mut Random) -> File {
             )
         }
         22 => lines[at] = line.replacen("- ", "", 1),
+        26 => {
+            // Blanks in a key are what `--fix` mends.
+            let middle = line
+                .trim_end()
+                .rfind(' ')
+                .map_or(0, |blank| blank + 9)
+                .min(line.len());
+            if line.is_char_boundary(middle) {
+                lines[at] = format!("{} {}", &line[..middle], &line[middle..]);
+            }
+        }
         23 => lines[at] = line.replacen(": ", ": [", 1),
         24 => {
             lines[at] = bare;
@@ -112,7 +124,7 @@ pub(crate) fn broken(mut file: File, i: usize, random: &mut Random) -> File {
     }
     file.source = (lines.join(ending) + ending).into_bytes();
     let end = random.below(file.source.len()).max(1);
-    match (i / 26) % 4 {
+    match (i / 27) % 4 {
         1 => file.source.truncate(end),
         2 => file.source[end] = random.below(256) as u8,
         3 if i % 2 == 0 => {

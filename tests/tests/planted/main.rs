@@ -52,6 +52,8 @@ const WAYS: &[&[&str]] = &[
     &["--output", "sarif"],
     &["--output", "sarif", "--kubernetes-version", "1.30"],
     &["--output", "junit"],
+    &["--same", "--output", "json"],
+    &["--fix", "--dry-run"],
     &[
         "--output",
         "junit",
@@ -121,6 +123,8 @@ fn no_output_holds_a_piece_of_a_secret() {
         outputs.push(output);
     }
     outputs.extend(files.iter().map(|file| from_stdin(&file.source)));
+    let shows_diffs = |output: &Output| output.stderr.windows(6).any(|it| it == b"\n+kind");
+    assert!(outputs.iter().any(shows_diffs), "nothing was mended");
 
     let mut said = Said::default();
     for Output { stdout, stderr, .. } in &outputs {

@@ -15,6 +15,9 @@ use crate::args::{Global, Output};
 use crate::report;
 use crate::status::Failure;
 
+/// The lints that say that two servers would load something different: what `--same` asks.
+const DIFFERENT: [&str; 2] = ["AR-L058", "AR-L059"];
+
 /// What came out for all files.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
@@ -61,7 +64,7 @@ impl Report {
         }
     }
 
-    /// Whether a file is rejected, or has a finding that is as bad.
+    /// Whether a file is rejected, or has a finding that fails it.
     pub(crate) fn fails(&self) -> bool {
         self.files.iter().any(|file| {
             file.verdict == Verdict::Reject || file.findings.iter().any(|it| self.is_failure(it))
@@ -69,7 +72,7 @@ impl Report {
     }
 
     fn is_failure(&self, finding: &Finding) -> bool {
-        finding.severity >= self.fail_on
+        finding.severity >= self.fail_on || DIFFERENT.contains(&finding.id)
     }
 
     /// Prints it in the form that was asked for.

@@ -13,8 +13,10 @@ use crate::secret::Fingerprint;
 
 pub(super) fn lint(survey: &Survey<'_>, lints: &mut Lints) {
     for (i, entry) in survey.entries.iter().enumerate() {
-        identity(survey, i, entry, lints);
-        ciphers(entry, lints);
+        if survey.writes(i) {
+            identity(survey, i, entry, lints);
+            ciphers(entry, lints);
+        }
         repeated(entry, lints);
         if entry.chain.len() > MANY {
             lints.push(
@@ -44,12 +46,11 @@ fn identity(survey: &Survey<'_>, i: usize, entry: &Surveyed<'_>, lints: &mut Lin
         return;
     };
     let names = names(entry);
-    let element = |link: &Link<'_>| link.path().trim_end_matches(".identity").to_owned();
     if !first.is_identity() {
         if let Some(link) = entry.chain.iter().find(|link| link.is_identity()) {
             lints.push(
                 ids::IDENTITY_LAST,
-                element(link),
+                link.path(),
                 link.place,
                 format!(
                     "what is stored of {} in plaintext can still be read",
@@ -81,7 +82,7 @@ fn identity(survey: &Survey<'_>, i: usize, entry: &Surveyed<'_>, lints: &mut Lin
         if !names.iter().any(leaves_out) {
             lints.push(
                 ids::IDENTITY_ALONE,
-                element(first),
+                first.path(),
                 first.place,
                 format!(
                     "{} would be stored in plaintext without this entry, too",
@@ -94,7 +95,7 @@ fn identity(survey: &Survey<'_>, i: usize, entry: &Surveyed<'_>, lints: &mut Lin
     }
     lints.push(
         ids::IDENTITY_FIRST,
-        element(first),
+        first.path(),
         first.place,
         format!(
             "what is written of {} is stored in plaintext",

@@ -143,6 +143,29 @@ fn fault<'a>(name: &'a str, served: Option<&[Served]>) -> Option<Fault<'a>> {
             LOOK_UP,
         );
     }
+    let is_label = |label: &str| {
+        let is_fit = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        !label.is_empty() && label.bytes().all(is_fit)
+    };
+    let labels = name
+        .strip_suffix('.')
+        .filter(|it| !it.contains('.'))
+        .unwrap_or(name)
+        .split('.');
+    if !labels.clone().all(|label| label == "*" || is_label(label)) {
+        let message = format!("no resource can be called {quoted}");
+        let trimmed = name.trim_matches('.');
+        let meant = trimmed
+            .split('.')
+            .all(is_label)
+            .then(|| group_resource(trimmed));
+        return fault(
+            ids::NO_SUCH_RESOURCE,
+            message,
+            meant.into_iter().collect(),
+            LOOK_UP,
+        );
+    }
     let is_served = |it: &Served| it.group == group && (it.plural == resource || resource == "*");
     if served.is_some_and(|served| served.iter().any(is_served))
         && !builtin::is_never_encrypted(group, resource)
@@ -186,7 +209,8 @@ fn unknown<'a>(group: &'a str, resource: &'a str, quoted: String) -> Option<Faul
             return None;
         }
         let message = format!("{quoted}: there is no group {}", quote(group));
-        return fault(ids::NO_SUCH_RESOURCE, message, Vec::new());
+        let core = matches!(group, "core" | "api").then_some(("", "*"));
+        return fault(ids::NO_SUCH_RESOURCE, message, core.into_iter().collect());
     }
     if let Some(meant) = builtin::of_plural(resource) {
         let message = match (group, meant.0) {
@@ -349,6 +373,17 @@ mod tests {
             ("extensions", ids::NO_SUCH_RESOURCE, &[]),
             ("widgets.apps", ids::NO_SUCH_RESOURCE, &[]),
             ("*.foo", ids::NO_SUCH_RESOURCE, &[]),
+            ("*.core", ids::NO_SUCH_RESOURCE, &["*."]),
+            ("*.v1", ids::VERSION_IN_NAME, &["*."]),
+            ("\u{e4}pfel.example.com", ids::NO_SUCH_RESOURCE, &[]),
+            ("my_widgets.example.com", ids::NO_SUCH_RESOURCE, &[]),
+            (".secrets", ids::NO_SUCH_RESOURCE, &["secrets"]),
+            ("secrets..", ids::NO_SUCH_RESOURCE, &["secrets"]),
+            (
+                "widgets.example.com.",
+                ids::NO_SUCH_RESOURCE,
+                &["widgets.example.com"],
+            ),
             ("apiserveripinfo.", ids::NOT_STORED, &[]),
             ("tokenreviews.authentication.k8s.io", ids::NOT_STORED, &[]),
         ] {

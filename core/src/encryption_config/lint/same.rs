@@ -32,9 +32,14 @@ pub fn compare(first: &[u8], second: &[u8], server: &Server) -> Vec<Finding> {
         .chain(second.names())
         .chain([super::survey::EVERYTHING])
         .collect();
-    let mut said = BTreeSet::new();
+    let mut seen = BTreeSet::new();
     let mut differ = false;
-    for name in names.into_iter().take(MOST) {
+    for name in names {
+        // One entry's chain is one difference, however many resources it has.
+        let covering = [&first, &second].map(|survey| survey.covering(name));
+        if !seen.insert(covering) {
+            continue;
+        }
         let chains = [&first, &second].map(|survey| survey.chain(name));
         let [theirs, ours] = chains.each_ref().map(Vec::as_slice);
         let equal = |(a, b): (&&Link<'_>, &&Link<'_>)| is_equal(a, b);
@@ -42,23 +47,15 @@ pub fn compare(first: &[u8], second: &[u8], server: &Server) -> Vec<Finding> {
             continue;
         }
         differ = true;
-        let at = second.covering(name).first();
-        let (path, place) = match (ours.first(), at) {
+        let (path, place) = match (ours.first(), covering[1].first()) {
             (Some(link), _) => (link.path(), link.place),
-            (None, Some(entry)) => (
-                format!("resources[{entry}]"),
-                second.entries[*entry].entry.place,
-            ),
+            (None, Some(entry)) => {
+                let place = second.entries[*entry].entry.place;
+                (format!("resources[{entry}]"), place)
+            }
             (None, None) => ("resources".to_owned(), second.place),
         };
-        // One entry's chain is one difference, however many resources it has.
-        let between = (
-            first.covering(name).to_vec(),
-            second.covering(name).to_vec(),
-        );
-        if said.insert(between) {
-            describe(&name_of(name), theirs, ours, path, place, &mut lints);
-        }
+        describe(&name_of(name), theirs, ours, path, place, &mut lints);
     }
     if !differ {
         lints.push(
@@ -71,9 +68,6 @@ pub fn compare(first: &[u8], second: &[u8], server: &Server) -> Vec<Finding> {
     }
     lints.into_findings()
 }
-
-/// Names that are compared: no file has as many.
-const MOST: usize = 10_000;
 
 /// Whether two links read the same values in the same way.
 fn is_equal(a: &Link<'_>, b: &Link<'_>) -> bool {

@@ -100,11 +100,11 @@ impl<'a> Link<'a> {
         matches!(self.what, What::Identity)
     }
 
-    /// `resources[0].providers[1].aescbc.keys[0]`
+    /// `resources[0].providers[1].aescbc.keys[0]`; of identity that of its element.
     pub(super) fn path(&self) -> String {
         let path = format!("resources[{}].providers[{}]", self.entry, self.element);
         match &self.what {
-            What::Identity => path + ".identity",
+            What::Identity => path,
             What::Kms(_) => path + ".kms",
             What::Key(cipher, ..) => format!("{path}.{}.keys[{}]", cipher.name(), self.index),
         }
@@ -178,6 +178,15 @@ impl<'a> Survey<'a> {
             .map(|candidate| self.naming(candidate))
             .find(|entries| !entries.is_empty())
             .unwrap_or_default()
+    }
+
+    /// Whether an entry's first provider writes any resource: of a resource that several entries
+    /// name, the first entry's does.
+    pub(super) fn writes(&self, entry: usize) -> bool {
+        let names = self.entries[entry].entry.resources.iter();
+        names
+            .map(|at| self.naming(group_resource(text(at))))
+            .any(|entries| entries.first() == Some(&entry))
     }
 
     /// The chain of a resource; empty where it is covered by nothing, or by what the server
