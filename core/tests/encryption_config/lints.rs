@@ -348,7 +348,9 @@ fn files_of_two_servers_are_compared_by_what_they_read() {
         compared(&wide, &both),
         ["AR-L059 resources 4:1", "AR-L059 resources 4:1"]
     );
+    // What the server refuses is compared with nothing.
     assert_eq!(compared(&file, "a: ["), none);
+    assert_eq!(compared(&file, &file.replace("secrets", "'*'")), none);
 }
 
 /// The examples are good: what is said of them is what they say themselves.
