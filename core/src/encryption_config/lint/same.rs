@@ -8,8 +8,9 @@ use super::super::ids;
 use super::super::judge::{Server, decode_source};
 use super::super::model::Kms;
 use super::super::rules;
+use super::super::rules::{EVERYTHING, GroupResource};
 use super::Lints;
-use super::survey::{EVERYTHING, GroupResource, Link, Same, Survey, What, name_of, text};
+use super::survey::{Link, Same, Survey, What, name_of, text};
 
 /// How one server's file differs from another one's. Findings are about the second; their paths and
 /// places are in it. None for files that are equal, and none where one breaks a rule of the server:
