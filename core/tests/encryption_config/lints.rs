@@ -201,8 +201,10 @@ fn a_file_is_looked_at_with_its_directory() {
         assert_eq!(with(&keys, quiet), [""; 0], "{id}");
     }
     assert_eq!(with(&keys, |it| it.mode = 0o666), ["AR-L048", "AR-L049"]);
-    // Without keys there is nothing to read.
+    // Without keys that are secret there is nothing to read.
     assert_eq!(with(&no_keys, |it| it.mode = 0o644), [""; 0]);
+    let sample = keys.replace(RANDOM, "YXRyZXN0IHNhbXBsZSBrZXksIG5ldmVyIHVzZSBpdCE=");
+    assert_eq!(with(&sample, |it| it.mode = 0o644), ["AR-L017"]);
     assert_eq!(with(&keys, |it| it.directory.group = 4), [""; 0]);
     for change in [
         (|it| (it.directory.mode, it.directory.group) = (0o770, 4)) as Change,

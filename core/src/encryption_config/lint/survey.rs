@@ -118,7 +118,7 @@ impl<'a> Survey<'a> {
         let mut named: HashMap<_, Vec<usize>> = HashMap::new();
         let mut entries = Vec::new();
         for (i, entry) in draft.entries.iter().enumerate() {
-            for resource in &entry.resources {
+            for resource in entry.resources.iter() {
                 let entries = named.entry(group_resource(text(resource))).or_default();
                 if entries.last() != Some(&i) {
                     entries.push(i);
