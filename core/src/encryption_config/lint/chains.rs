@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use super::super::finding::quote;
 use super::super::ids;
+use super::super::rules::{EVERYTHING, group_resource};
 use super::Lints;
 use super::survey::{
-    Cipher, EVERYTHING, Link, SECRETS, Same, Survey, Surveyed, What, group_resource, listed,
-    name_of, shown, text,
+    Cipher, Link, SECRETS, Same, Survey, Surveyed, What, listed, name_of, shown, text,
 };
 use crate::secret::Fingerprint;
 
@@ -294,7 +294,7 @@ fn wildcards(survey: &Survey<'_>, lints: &mut Lints) {
             }
             let above = &survey.entries[above];
             let path = format!("resources[{i}].resources[{j}]");
-            let (quoted, wildcard) = (quote(text(at)), quote(&name_of(wildcard)));
+            let (quoted, wildcard) = (shown(text(at)), quote(&name_of(wildcard)));
             match relation(entry, above, &own) {
                 Relation::Equal => lints.push(
                     ids::SAME_AS_WILDCARD,

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use super::super::ids;
 use super::Lints;
 use super::survey::{Cipher, Link, Survey, What, looks_like_a_key, shown, text};
-use crate::secret::Fingerprint;
+use crate::secret::{Fingerprint, SecretBytes};
 
 /// Keys that everybody can read up: those of Kubernetes' documentation that have a length the
 /// server takes, and the one in the examples of atrest.
@@ -16,6 +16,10 @@ const PUBLISHED: [&[u8]; 4] = [
     b"abcdefghijklmnopqrstuvwxyz123456",
     b"atrest sample key, never use it!",
 ];
+
+pub(super) fn is_published(secret: &SecretBytes) -> bool {
+    PUBLISHED.contains(&secret.expose())
+}
 
 pub(super) fn lint(survey: &Survey<'_>, lints: &mut Lints) {
     bytes(survey, lints);
@@ -49,7 +53,7 @@ fn bytes(survey: &Survey<'_>, lints: &mut Lints) {
             continue; // the rest is said of the first
         }
         first.insert(*fingerprint, (*cipher, name));
-        if PUBLISHED.contains(&secret.expose()) {
+        if is_published(secret) {
             lints.push(
                 ids::PUBLISHED_KEY,
                 path,
@@ -166,8 +170,7 @@ fn push(link: &Link<'_>, lints: &mut Lints, message: String) {
 
 #[cfg(test)]
 mod tests {
-    use super::guessable;
-    use crate::secret::SecretBytes;
+    use super::*;
 
     #[test]
     fn random_keys_are_not_guessable() {

@@ -5,20 +5,11 @@ use std::collections::HashMap;
 use super::super::decode::{At, Draft, Element, Entry, NamedKey, Plugin};
 use super::super::dialect;
 use super::super::finding::{Place, quote};
+use super::super::rules::{EVERYTHING, GroupResource, group_resource};
 use super::super::tree::Text;
 use crate::secret::{Fingerprint, SecretBytes};
 
-/// A group and a resource of it; the core group is empty.
-pub(super) type GroupResource<'a> = (&'a str, &'a str);
-
 pub(super) const SECRETS: GroupResource<'static> = ("", "secrets");
-pub(super) const EVERYTHING: GroupResource<'static> = ("*", "*");
-
-/// Splits at the first dot.
-pub(super) fn group_resource(name: &str) -> GroupResource<'_> {
-    let (resource, group) = name.split_once('.').unwrap_or((name, ""));
-    (group, resource)
-}
 
 /// The form in which the file names a resource.
 pub(super) fn name_of((group, resource): GroupResource<'_>) -> String {
@@ -243,9 +234,12 @@ pub(super) fn text(at: &At<Text>) -> &str {
     at.value.expose()
 }
 
-/// The name of a key, unless it may be the key itself.
+/// A name in quotes, unless it may be a key in the wrong place.
 pub(super) fn shown(name: &str) -> String {
-    if looks_like_a_key(name) {
+    let separators = [',', ';', ':', '.', ' ', '/'];
+    let has_key = |separators: &[char]| name.split(separators).any(looks_like_a_key);
+    // A slash is of base64's alphabet, too.
+    if looks_like_a_key(name) || has_key(&separators) || has_key(&separators[..5]) {
         "(a name that is not shown, as it looks like a key)".to_owned()
     } else {
         quote(name)
@@ -275,7 +269,7 @@ pub(super) fn listed<T: AsRef<str>>(names: &[T]) -> String {
     let shown: Vec<_> = names
         .iter()
         .take(MOST)
-        .map(|name| quote(name.as_ref()))
+        .map(|name| shown(name.as_ref()))
         .collect();
     match (shown.as_slice(), names.len().saturating_sub(MOST)) {
         ([], _) => "nothing".to_owned(),
