@@ -564,6 +564,13 @@ fn the_legacy_kind_is_not_touched() {
 }
 
 #[test]
+fn found_by_random_edits() {
+    for seed in [1_795_402_080_063_283_090] {
+        sequence(seed, |_| true);
+    }
+}
+
+#[test]
 fn a_comment_is_refused_rather_than_lost() {
     let source = "\
 apiVersion: apiserver.config.k8s.io/v1

@@ -81,7 +81,11 @@ impl<'a> Source<'a> {
         while let Some(id) = open.pop() {
             let node = self.tree.node(id);
             let values = values(&node.value);
-            if let (Style::Flow, Some(value)) = (node.style, values.first()) {
+            // Lines are looked for where there are some: a file may be one long line.
+            let spans_lines = |value: &NodeId| self.tree.place(*value).line > node.place.line;
+            if let (Style::Flow, Some(value)) = (node.style, values.first())
+                && spans_lines(value)
+            {
                 let inner = self.margin(self.start(*value));
                 let added = inner.strip_prefix(self.margin(node.span.start));
                 unit = unit.or(added.filter(|unit| !unit.is_empty()));
@@ -89,13 +93,15 @@ impl<'a> Source<'a> {
             if let Value::Map(pairs) = &node.value {
                 for pair in pairs {
                     let (key, value) = (self.tree.node(pair.key), self.tree.node(pair.value));
-                    let column = self.column(key.span.start);
                     colon = colon.or(value.span.start.checked_sub(key.span.end));
+                    if value.style != Style::Block || node.style != Style::Block {
+                        continue;
+                    }
+                    let column = self.column(key.span.start);
                     match &value.value {
-                        _ if value.style != Style::Block || node.style != Style::Block => {}
                         Value::List(_) => {
-                            let dash = self.starts(pair.value).ok().map(|starts| starts[0]);
-                            let dash = dash.map(|dash| self.column(dash));
+                            let starts = self.starts(pair.value).unwrap_or_default();
+                            let dash = starts.first().map(|dash| self.column(*dash));
                             list = list.or(dash.and_then(|dash| dash.checked_sub(column)));
                             gap = gap.or(self.gap(pair.value));
                         }
@@ -397,6 +403,9 @@ impl<'a> Source<'a> {
         for (start, value) in self.starts(id)?.into_iter().zip(self.ends(id)) {
             let floor = all.last().map_or(0, |lines| lines.end);
             let lead = self.lead(start, floor)?;
+            if lead < floor {
+                return Err(self.obstacle(start, NOT_ALONE));
+            }
             let mut end = value;
             if self.break_before(value) == 0 {
                 end = self.end_of_line(value)?;
