@@ -5,9 +5,6 @@ use atrest_core::encryption_config::{
     ResourceEntry, Server, judge, rewrite,
 };
 use atrest_core::secret::SecretBytes;
-use proptest::prelude::*;
-
-use crate::random_edits::sequence;
 
 const SERVER: Server = Server {
     minor: Server::NEWEST,
@@ -564,13 +561,6 @@ fn the_legacy_kind_is_not_touched() {
 }
 
 #[test]
-fn found_by_random_edits() {
-    for seed in [1_795_402_080_063_283_090] {
-        sequence(seed, |_| true);
-    }
-}
-
-#[test]
 fn a_comment_is_refused_rather_than_lost() {
     let source = "\
 apiVersion: apiserver.config.k8s.io/v1
@@ -707,24 +697,4 @@ resources:
         now.extended(&names, &plugin(), true),
         Err(Refusal::Rejected(_))
     ));
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
-
-    #[test]
-    fn random_edits_touch_nothing_else(seed in any::<u64>()) {
-        sequence(seed, |_| true);
-    }
-}
-
-#[test]
-fn edits_are_hardly_ever_refused() {
-    let mut all = crate::random_edits::Outcome::default();
-    for seed in 0..60 {
-        let outcome = sequence(seed, |_| true);
-        all.edits += outcome.edits;
-        all.refused += outcome.refused;
-    }
-    assert!(all.refused * 100 < all.edits, "{all:?}");
 }

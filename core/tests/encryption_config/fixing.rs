@@ -70,6 +70,9 @@ fn blanks_leave_the_base64() {
     }
     let quoted = with(&format!("\" {start}\\t{end}\" # mine"));
     check(&quoted, &[mended], &with(&format!("\"{SECRET}\" # mine")));
+    // A comment would get lost.
+    let noted = with(&format!(">- # mine\n          {start}\n          {end}"));
+    assert_eq!(fixed(&noted), (vec![], noted));
     // What is left is no key.
     let short = with("c2hv cnQ=");
     assert_eq!(fixed(&short), (vec![], short));

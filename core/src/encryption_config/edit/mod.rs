@@ -3,8 +3,10 @@
 
 mod change;
 mod extend;
+mod learn;
 mod parts;
 mod reconcile;
+mod scan;
 
 pub use self::change::{Change, Refusal};
 pub use self::extend::Extended;
