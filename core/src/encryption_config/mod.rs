@@ -5,6 +5,7 @@ mod decode;
 mod dialect;
 mod fields;
 mod finding;
+mod go;
 mod ids;
 mod json;
 mod judge;

@@ -12,6 +12,7 @@ mod corpora;
 mod damage;
 mod generator;
 mod random;
+mod words;
 mod writer;
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
