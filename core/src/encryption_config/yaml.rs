@@ -14,6 +14,7 @@ use libyaml_safer::{
 use super::dialect;
 use super::fields::shown_in_path;
 use super::finding::{Finding, Place, fault, number};
+use super::go;
 use super::ids;
 use super::quirks::{self, Adapted, Half};
 use super::resolve::{TAG_PREFIX, resolve};
@@ -539,7 +540,8 @@ impl<'a> Walk<'a> {
             let unfit = std::mem::replace(&mut self.unfit, before);
             // A lenient server forgets the value that was there before.
             if seen.insert(key, unfit).is_some() {
-                self.duplicate(name, merged_at.unwrap_or(place), merged_at.is_some());
+                let line = tree.place(pair.value).line;
+                self.duplicate(name, line, merged_at.unwrap_or(place), merged_at.is_some());
             }
         }
         if merged_at.is_none() {
@@ -599,7 +601,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn duplicate(&mut self, name: Option<&str>, place: Place, merged: bool) {
+    fn duplicate(&mut self, name: Option<&str>, line: u32, place: Place, merged: bool) {
         // The server keeps a hundred, too.
         if self.duplicates.len() == 100 {
             return;
@@ -624,8 +626,13 @@ impl<'a> Walk<'a> {
         } else {
             ("this mapping has the field twice", "keep one of the two")
         };
+        let name = name.and_then(shown_in_path).unwrap_or(go::REDACTED);
         self.duplicates
-            .push(fault(ids::DUPLICATE, path, place, message, fix));
+            .push(fault(ids::DUPLICATE, path, place, message, fix).said(format!(
+                "strict decoding error: yaml: unmarshal errors:\n  line {line}: key {} already set in \
+                 map",
+                go::quoted(name)
+            )));
     }
 
     /// go-yaml's own limit on what aliases may blow up: 99 % of a small document, down to 10 %.
