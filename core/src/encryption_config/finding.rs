@@ -4,10 +4,12 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use super::ids::Rule;
+
 /// Something that is wrong with a file. No field ever holds a secret.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Finding {
-    /// `AR-C0NN` for a rule of validation or loading, `AR-D0NN` for one of decoding.
+    /// Of the [`Rule`] that is broken.
     pub id: &'static str,
     /// Who says so.
     pub origin: Origin,
@@ -130,20 +132,20 @@ pub(super) fn number(before: usize) -> u32 {
     u32::try_from(before).map_or(u32::MAX, |before| before.saturating_add(1))
 }
 
-/// A fault that the server finds.
+/// A breach of a rule.
 pub(super) fn fault(
-    (id, kind): (&'static str, Kind),
+    rule: &Rule,
     path: impl Into<String>,
     place: Place,
     message: impl Into<String>,
     fix: impl Into<String>,
 ) -> Finding {
     Finding {
-        id,
-        origin: Origin::Server,
-        severity: Severity::Error,
+        id: rule.id,
+        origin: rule.origin,
+        severity: rule.severity,
         path: path.into(),
-        kind,
+        kind: rule.kind,
         message: message.into(),
         line: place.line,
         column: place.column,

@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use super::finding::{Finding, Place, fault};
 use super::ids;
-use super::tree::{Full, MAX_DEPTH, NodeId, Pair, Scalar, Text, Tree, Value};
+use super::tree::{Full, MAX_DEPTH, Node, NodeId, Pair, Scalar, Style, Text, Tree, Value};
 use super::yaml::{too_deep, too_large};
 
 /// Reads the one value that the source has to be.
@@ -35,31 +35,31 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn value(&mut self, depth: usize) -> Result<NodeId, Finding> {
-        let place = self.place();
+        let (place, start) = (self.place(), self.at);
         if depth == MAX_DEPTH {
             return Err(too_deep(place));
         }
         match self.peek() {
             Some(b'{') => {
                 // Parents come before their children, as in YAML.
-                let id = self.push(place, Value::Map(Vec::new()))?;
+                let id = self.push(place, start, Style::Flow, Value::Map(Vec::new()))?;
                 let pairs = self.map(depth)?;
-                self.tree.fill(id, Value::Map(pairs));
+                self.tree.fill(id, Value::Map(pairs), self.at);
                 Ok(id)
             }
             Some(b'[') => {
-                let id = self.push(place, Value::List(Vec::new()))?;
+                let id = self.push(place, start, Style::Flow, Value::List(Vec::new()))?;
                 let items = self.list(depth)?;
-                self.tree.fill(id, Value::List(items));
+                self.tree.fill(id, Value::List(items), self.at);
                 Ok(id)
             }
             Some(b'"') => {
                 let text = self.string()?;
-                self.push(place, Value::Scalar(Scalar::Text, text))
+                self.text(place, start, text)
             }
             Some(b'-' | b'0'..=b'9') => {
                 let number = self.number()?;
-                self.push(place, Value::Scalar(number, Text::new(String::new())))
+                self.word(place, start, number)
             }
             _ => {
                 let word = [
@@ -70,7 +70,7 @@ impl Reader<'_> {
                 for (word, scalar) in word {
                     if self.source[self.at..].starts_with(word.as_bytes()) {
                         self.at += word.len();
-                        return self.push(place, Value::Scalar(scalar, Text::new(String::new())));
+                        return self.word(place, start, scalar);
                     }
                 }
                 Err(self.fault("a value is missing or is not written as JSON has it"))
@@ -87,12 +87,12 @@ impl Reader<'_> {
         }
         loop {
             self.space();
-            let place = self.place();
+            let (place, start) = (self.place(), self.at);
             if self.peek() != Some(b'"') {
                 return Err(self.fault("a field's name in double quotes is missing"));
             }
             let name = self.string()?;
-            let key = self.push(place, Value::Scalar(Scalar::Text, name))?;
+            let key = self.text(place, start, name)?;
             self.space();
             if !self.take(b':') {
                 return Err(self.fault("a colon is missing after the field's name"));
@@ -266,10 +266,32 @@ impl Reader<'_> {
         taken
     }
 
-    fn push(&mut self, place: Place, value: Value) -> Result<NodeId, Finding> {
-        self.tree
-            .push(place, value)
-            .map_err(|Full| too_large(place))
+    fn text(&mut self, place: Place, start: usize, text: Text) -> Result<NodeId, Finding> {
+        let value = Value::Scalar(Scalar::Text, text);
+        self.push(place, start, Style::DoubleQuoted, value)
+    }
+
+    fn word(&mut self, place: Place, start: usize, scalar: Scalar) -> Result<NodeId, Finding> {
+        let value = Value::Scalar(scalar, Text::new(String::new()));
+        self.push(place, start, Style::Plain, value)
+    }
+
+    /// Adds a node that ends here.
+    fn push(
+        &mut self,
+        place: Place,
+        start: usize,
+        style: Style,
+        value: Value,
+    ) -> Result<NodeId, Finding> {
+        let node = Node {
+            place,
+            span: start..self.at,
+            style,
+            has_anchor: false,
+            value,
+        };
+        self.tree.push(node).map_err(|Full| too_large(place))
     }
 
     fn place(&mut self) -> Place {

@@ -17,6 +17,7 @@ mod tree;
 mod yaml;
 
 pub use self::finding::{Finding, Kind, Origin, Severity};
+pub use self::ids::Rule;
 pub use self::judge::{Judgement, Server, Stage, Verdict, judge};
 pub use self::mint::MintError;
 pub use self::model::{EncryptionConfiguration, Key, Kms, KmsVersion, Provider, ResourceEntry};

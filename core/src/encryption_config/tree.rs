@@ -1,6 +1,7 @@
 //! The one form that YAML and JSON are read into: nodes with their places.
 
 use std::fmt;
+use std::ops::Range;
 
 use zeroize::Zeroizing;
 
@@ -52,11 +53,34 @@ impl fmt::Debug for Text {
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) struct NodeId(usize);
 
-/// A node and where it begins.
+/// A node and where it is written.
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) place: Place,
+    /// Its bytes in the source; of YAML in UTF-16 those of the same text in UTF-8. An anchor and a
+    /// tag are within; of a block collection the span ends with its last item.
+    pub(super) span: Range<usize>,
+    pub(super) style: Style,
+    /// YAML only: `&name` stands before it.
+    pub(super) has_anchor: bool,
     pub(super) value: Value,
+}
+
+/// How a node is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Style {
+    /// A scalar without quotes, an alias.
+    Plain,
+    /// `'...'`
+    SingleQuoted,
+    /// `"..."`
+    DoubleQuoted,
+    /// `|` or `>`
+    BlockScalar,
+    /// Lines with `- ` or `key: `.
+    Block,
+    /// `[...]` or `{...}`, all of JSON.
+    Flow,
 }
 
 /// What a node holds.
@@ -93,17 +117,19 @@ pub(super) struct Full;
 
 impl Tree {
     /// Adds a node.
-    pub(super) fn push(&mut self, place: Place, value: Value) -> Result<NodeId, Full> {
+    pub(super) fn push(&mut self, node: Node) -> Result<NodeId, Full> {
         if self.nodes.len() == MAX_NODES {
             return Err(Full);
         }
-        self.nodes.push(Node { place, value });
+        self.nodes.push(node);
         Ok(NodeId(self.nodes.len() - 1))
     }
 
-    /// Replaces what a node holds, once its children are known.
-    pub(super) fn fill(&mut self, id: NodeId, value: Value) {
-        self.nodes[id.0].value = value;
+    /// Replaces what a collection holds, once its children are known, and where it ends.
+    pub(super) fn fill(&mut self, id: NodeId, value: Value, end: usize) {
+        let node = &mut self.nodes[id.0];
+        node.value = value;
+        node.span.end = end.max(node.span.start);
     }
 
     /// The node itself, also where it is an alias.

@@ -7,7 +7,7 @@ use std::io::BufReader;
 use std::panic::AssertUnwindSafe;
 use std::sync::Once;
 
-use libyaml_safer::{ErrorKind, EventData, Mark, Parser};
+use libyaml_safer::{ErrorKind, EventData, MappingStyle, Mark, Parser, ScalarStyle, SequenceStyle};
 use zeroize::Zeroizing;
 
 use super::dialect;
@@ -15,7 +15,9 @@ use super::fields::shown_in_path;
 use super::finding::{Finding, Place, fault, number};
 use super::ids;
 use super::resolve::{TAG_PREFIX, resolve};
-use super::tree::{Full, MAX_BYTES, MAX_DEPTH, NodeId, Pair, Scalar, Text, Tree, Value};
+use super::tree::{
+    Full, MAX_BYTES, MAX_DEPTH, Node, NodeId, Pair, Scalar, Style, Text, Tree, Value,
+};
 
 /// Reads the document. Keys that are there twice are findings of their own: only a strict server
 /// minds them.
@@ -114,9 +116,15 @@ struct Loader {
 }
 
 /// A collection whose end has not come yet.
-enum Open {
-    List(NodeId, Vec<NodeId>),
-    Map(NodeId, Vec<Pair>, Option<(NodeId, bool)>),
+struct Open {
+    id: NodeId,
+    style: Style,
+    items: Items,
+}
+
+enum Items {
+    List(Vec<NodeId>),
+    Map(Vec<Pair>, Option<(NodeId, bool)>),
 }
 
 impl Loader {
@@ -125,15 +133,34 @@ impl Loader {
         // go-yaml reads in pieces of this size: what is no UTF-8 a piece beyond the first document
         // does not come up.
         parser.set_input(BufReader::with_capacity(512, source));
+        // Marks count from behind the byte order mark.
+        let first = if source.starts_with(b"\xef\xbb\xbf") {
+            3
+        } else {
+            0
+        };
+        let offset = |mark: Mark| {
+            let index = usize::try_from(mark.index).unwrap_or(usize::MAX);
+            index.saturating_add(first).min(source.len())
+        };
         loop {
             let event = parser.parse().map_err(|error| fault_of(source, &error))?;
             let place = place(event.start_mark);
+            let end = offset(event.end_mark);
+            let node = |style, anchor: &Option<String>, value| Node {
+                place,
+                span: offset(event.start_mark)..end,
+                style,
+                has_anchor: anchor.is_some(),
+                value,
+            };
             match event.data {
                 EventData::Scalar {
                     anchor,
                     tag,
                     value,
                     plain_implicit,
+                    style,
                     ..
                 } => {
                     let is_merge = value == "<<"
@@ -141,21 +168,33 @@ impl Loader {
                             || tag.as_deref().and_then(|tag| tag.strip_prefix(TAG_PREFIX))
                                 == Some("merge"));
                     let value = scalar(tag.as_deref(), plain_implicit, value, place)?;
-                    self.add(place, anchor, value, is_merge)?;
+                    let style = match style {
+                        ScalarStyle::SingleQuoted => Style::SingleQuoted,
+                        ScalarStyle::DoubleQuoted => Style::DoubleQuoted,
+                        ScalarStyle::Literal | ScalarStyle::Folded => Style::BlockScalar,
+                        _ => Style::Plain,
+                    };
+                    self.add(node(style, &anchor, value), anchor, is_merge)?;
                 }
-                EventData::SequenceStart { anchor, .. } => {
-                    let id = self.add(place, anchor, Value::List(Vec::new()), false)?;
-                    self.push(place, Open::List(id, Vec::new()))?;
+                EventData::SequenceStart { anchor, style, .. } => {
+                    let style = match style {
+                        SequenceStyle::Flow => Style::Flow,
+                        _ => Style::Block,
+                    };
+                    let list = node(style, &anchor, Value::List(Vec::new()));
+                    let id = self.add(list, anchor, false)?;
+                    self.open(place, id, style, Items::List(Vec::new()))?;
                 }
-                EventData::MappingStart { anchor, .. } => {
-                    let id = self.add(place, anchor, Value::Map(Vec::new()), false)?;
-                    self.push(place, Open::Map(id, Vec::new(), None))?;
+                EventData::MappingStart { anchor, style, .. } => {
+                    let style = match style {
+                        MappingStyle::Flow => Style::Flow,
+                        _ => Style::Block,
+                    };
+                    let map = node(style, &anchor, Value::Map(Vec::new()));
+                    let id = self.add(map, anchor, false)?;
+                    self.open(place, id, style, Items::Map(Vec::new(), None))?;
                 }
-                EventData::SequenceEnd | EventData::MappingEnd => match self.open.pop() {
-                    Some(Open::List(id, items)) => self.tree.fill(id, Value::List(items)),
-                    Some(Open::Map(id, pairs, _)) => self.tree.fill(id, Value::Map(pairs)),
-                    None => {}
-                },
+                EventData::SequenceEnd | EventData::MappingEnd => self.close(end),
                 EventData::Alias { anchor } => {
                     let target = *self.anchors.get(&anchor).ok_or_else(|| {
                         unusable(
@@ -164,12 +203,12 @@ impl Loader {
                             "give the node that is meant the anchor, before this line",
                         )
                     })?;
-                    self.add(place, None, Value::Alias(target), false)?;
+                    let alias = node(Style::Plain, &None, Value::Alias(target));
+                    self.add(alias, None, false)?;
                 }
                 // What comes after the first document is not even looked at.
                 EventData::DocumentEnd { .. } | EventData::StreamEnd => {
-                    let end = usize::try_from(event.end_mark.index).unwrap_or(usize::MAX);
-                    return match byte_order_mark(&source[..end.min(source.len())]) {
+                    return match byte_order_mark(&source[..end]) {
                         Some(offset) => Err(malformed(
                             Place::of(source, offset),
                             "it is not YAML: a byte order mark stands inside",
@@ -184,22 +223,19 @@ impl Loader {
 
     fn add(
         &mut self,
-        place: Place,
+        node: Node,
         anchor: Option<String>,
-        value: Value,
         is_merge: bool,
     ) -> Result<NodeId, Finding> {
-        let id = self
-            .tree
-            .push(place, value)
-            .map_err(|Full| too_large(place))?;
+        let place = node.place;
+        let id = self.tree.push(node).map_err(|Full| too_large(place))?;
         if let Some(anchor) = anchor {
             self.anchors.insert(anchor, id);
         }
-        match self.open.last_mut() {
+        match self.open.last_mut().map(|open| &mut open.items) {
             None => self.tree.root = Some(id),
-            Some(Open::List(_, items)) => items.push(id),
-            Some(Open::Map(_, pairs, key)) => match key.take() {
+            Some(Items::List(items)) => items.push(id),
+            Some(Items::Map(pairs, key)) => match key.take() {
                 None => *key = Some((id, is_merge)),
                 Some((key, is_merge)) => pairs.push(Pair {
                     key,
@@ -211,12 +247,35 @@ impl Loader {
         Ok(id)
     }
 
-    fn push(&mut self, place: Place, open: Open) -> Result<(), Finding> {
+    fn open(
+        &mut self,
+        place: Place,
+        id: NodeId,
+        style: Style,
+        items: Items,
+    ) -> Result<(), Finding> {
         if self.open.len() == MAX_DEPTH {
             return Err(too_deep(place));
         }
-        self.open.push(open);
+        self.open.push(Open { id, style, items });
         Ok(())
+    }
+
+    /// libyaml ends a block collection where the next token begins: behind blank lines and comments
+    /// that are not of it.
+    fn close(&mut self, end: usize) {
+        let Some(Open { id, style, items }) = self.open.pop() else {
+            return;
+        };
+        let (last, value) = match items {
+            Items::List(items) => (items.last().copied(), Value::List(items)),
+            Items::Map(pairs, _) => (pairs.last().map(|pair| pair.value), Value::Map(pairs)),
+        };
+        let end = match (style, last) {
+            (Style::Block, Some(last)) => self.tree.node(last).span.end,
+            _ => end,
+        };
+        self.tree.fill(id, value, end);
     }
 }
 
