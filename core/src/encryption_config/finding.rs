@@ -190,7 +190,7 @@ impl Finding {
 pub(super) struct Report(Vec<Finding>);
 
 impl Report {
-    const MOST: usize = 1000;
+    pub(super) const MOST: usize = 1000;
 
     pub(super) fn push(&mut self, finding: Finding) {
         if self.0.len() < Self::MOST {
