@@ -24,6 +24,12 @@ pub mod stored {
     include!("generated/stored.rs");
 }
 
+/// Objects in plaintext: their metadata, Secrets and ConfigMaps.
+pub mod objects {
+    #![allow(missing_docs, clippy::all, clippy::pedantic)] // generated
+    include!("generated/objects.rs");
+}
+
 /// etcd's key-value pair.
 pub mod mvccpb {
     #![allow(missing_docs, clippy::all, clippy::pedantic)] // generated

@@ -124,6 +124,95 @@ impl ::core::fmt::Debug for crate::stored::TypeMeta {
             .finish()
     }
 }
+impl ::core::fmt::Debug for crate::objects::Object {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("Object")
+            .field("metadata", &self.metadata)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::objects::Secret {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("Secret")
+            .field("metadata", &self.metadata)
+            .field("data", &crate::Entries(self.data.len()))
+            .field("type", &self.r#type)
+            .field("string_data", &crate::Entries(self.string_data.len()))
+            .field("immutable", &self.immutable)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::objects::ConfigMap {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("ConfigMap")
+            .field("metadata", &self.metadata)
+            .field("data", &crate::Entries(self.data.len()))
+            .field("binary_data", &crate::Entries(self.binary_data.len()))
+            .field("immutable", &self.immutable)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::objects::ObjectMeta {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("ObjectMeta")
+            .field("name", &self.name)
+            .field("generate_name", &self.generate_name)
+            .field("namespace", &self.namespace)
+            .field("self_link", &self.self_link)
+            .field("uid", &self.uid)
+            .field("resource_version", &self.resource_version)
+            .field("generation", &self.generation)
+            .field("creation_timestamp", &self.creation_timestamp)
+            .field("deletion_timestamp", &self.deletion_timestamp)
+            .field("deletion_grace_period_seconds", &self.deletion_grace_period_seconds)
+            .field("labels", &crate::Entries(self.labels.len()))
+            .field("annotations", &crate::Entries(self.annotations.len()))
+            .field("owner_references", &self.owner_references)
+            .field("finalizers", &self.finalizers)
+            .field("managed_fields", &self.managed_fields)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::objects::Time {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("Time")
+            .field("seconds", &self.seconds)
+            .field("nanos", &self.nanos)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::objects::OwnerReference {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("OwnerReference")
+            .field("kind", &self.kind)
+            .field("name", &self.name)
+            .field("uid", &self.uid)
+            .field("api_version", &self.api_version)
+            .field("controller", &self.controller)
+            .field("block_owner_deletion", &self.block_owner_deletion)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::objects::ManagedFieldsEntry {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("ManagedFieldsEntry")
+            .field("manager", &self.manager)
+            .field("operation", &self.operation)
+            .field("api_version", &self.api_version)
+            .field("time", &self.time)
+            .field("fields_type", &self.fields_type)
+            .field("fields_v1", &self.fields_v1)
+            .field("subresource", &self.subresource)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::objects::FieldsV1 {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("FieldsV1")
+            .field("raw", &crate::Bytes(self.raw.len()))
+            .finish()
+    }
+}
 impl ::core::fmt::Debug for crate::mvccpb::KeyValue {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         f.debug_struct("KeyValue")
