@@ -42,6 +42,12 @@ pub mod etcdserverpb {
     include!("generated/etcdserverpb.rs");
 }
 
+/// etcd's write-ahead log.
+pub mod wal {
+    #![allow(missing_docs, clippy::all, clippy::pedantic)] // generated
+    include!("generated/wal.rs");
+}
+
 mod redacted {
     include!("generated/redacted.rs");
 }

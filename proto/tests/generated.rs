@@ -7,13 +7,14 @@ use std::{env, fs};
 
 use prost_types::FileDescriptorSet;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "kms_v2.proto",
     "kms_v1beta1.proto",
     "stored.proto",
     "objects.proto",
     "etcd_kv.proto",
     "etcd_rpc.proto",
+    "etcd_wal.proto",
 ];
 
 #[test]

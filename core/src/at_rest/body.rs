@@ -56,7 +56,7 @@ pub enum BodyError {
 }
 
 /// Decodes AES-GCM; the key has 16, 24 or 32 bytes.
-pub fn open_gcm(
+pub(super) fn open_gcm(
     key: &SecretBytes,
     storage_key: &[u8],
     body: &[u8],
@@ -72,7 +72,7 @@ pub fn open_gcm(
 }
 
 /// Encodes AES-GCM with a random nonce.
-pub fn seal_gcm(
+pub(super) fn seal_gcm(
     key: &SecretBytes,
     storage_key: &[u8],
     plaintext: &[u8],
@@ -121,7 +121,7 @@ fn with_gcm(
 
 /// Decodes AES-CBC as kube-apiserver does: padding may be longer than a block. Nothing proves that
 /// what comes out is what went in: one wrong key in 256 yields bytes.
-pub fn open_cbc(key: &SecretBytes, body: &[u8]) -> Result<SecretBytes, BodyError> {
+pub(super) fn open_cbc(key: &SecretBytes, body: &[u8]) -> Result<SecretBytes, BodyError> {
     let (iv, ciphertext) = body
         .split_first_chunk::<BLOCK>()
         .ok_or(BodyError::TooShort)?;
@@ -147,7 +147,7 @@ pub fn open_cbc(key: &SecretBytes, body: &[u8]) -> Result<SecretBytes, BodyError
 }
 
 /// Encodes AES-CBC with a random IV.
-pub fn seal_cbc(key: &SecretBytes, plaintext: &[u8]) -> Result<Vec<u8>, BodyError> {
+pub(super) fn seal_cbc(key: &SecretBytes, plaintext: &[u8]) -> Result<Vec<u8>, BodyError> {
     let iv = random::<BLOCK>()?;
     let padding = BLOCK - plaintext.len() % BLOCK;
     let mut blocks = Zeroizing::new(Vec::with_capacity(plaintext.len() + padding));
@@ -194,7 +194,7 @@ where
 }
 
 /// Decodes XSalsa20-Poly1305; the key has 32 bytes.
-pub fn open_secretbox(key: &SecretBytes, body: &[u8]) -> Result<SecretBytes, BodyError> {
+pub(super) fn open_secretbox(key: &SecretBytes, body: &[u8]) -> Result<SecretBytes, BodyError> {
     if body.len() < SECRETBOX_OVERHEAD {
         return Err(BodyError::TooShort);
     }
@@ -206,7 +206,7 @@ pub fn open_secretbox(key: &SecretBytes, body: &[u8]) -> Result<SecretBytes, Bod
 }
 
 /// Encodes XSalsa20-Poly1305 with a random nonce.
-pub fn seal_secretbox(key: &SecretBytes, plaintext: &[u8]) -> Result<Vec<u8>, BodyError> {
+pub(super) fn seal_secretbox(key: &SecretBytes, plaintext: &[u8]) -> Result<Vec<u8>, BodyError> {
     let nonce = random::<SECRETBOX_NONCE>()?;
     let ciphertext = secretbox(key)?
         .encrypt((&nonce).into(), plaintext)
@@ -220,7 +220,7 @@ fn secretbox(key: &SecretBytes) -> Result<XSalsa20Poly1305, BodyError> {
 
 /// Decodes what KMS v2 writes since Kubernetes 1.29: each value under a key of its own, expanded
 /// from the seed, which is the pseudorandom key itself and has 32 bytes or more.
-pub fn open_seeded(
+pub(super) fn open_seeded(
     seed: &SecretBytes,
     storage_key: &[u8],
     body: &[u8],
@@ -232,7 +232,7 @@ pub fn open_seeded(
 }
 
 /// Encodes under a key expanded from the seed by random bytes.
-pub fn seal_seeded(
+pub(super) fn seal_seeded(
     seed: &SecretBytes,
     storage_key: &[u8],
     plaintext: &[u8],

@@ -115,6 +115,9 @@ struct Item {
 /// What a visitor of a bucket is given.
 pub type Visit<'v, B> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<B> + 'v;
 
+/// The same, and told whether the value is that of a bucket.
+type VisitAll<'v, B> = dyn FnMut(&[u8], &[u8], bool) -> ControlFlow<B> + 'v;
+
 impl<R: ReadAt> Database<R> {
     /// Reads the meta pages, of which the newer whole one counts.
     pub fn open(file: R) -> Result<Self, Error> {
@@ -209,7 +212,7 @@ impl<R: ReadAt> Database<R> {
         holder: u64,
         header: &[u8],
         values: bool,
-        visit: &mut dyn FnMut(&[u8], &[u8], bool) -> ControlFlow<B>,
+        visit: &mut VisitAll<'_, B>,
     ) -> Result<ControlFlow<B>, Error> {
         let short = Error::Damaged {
             page: holder,
@@ -231,7 +234,7 @@ impl<R: ReadAt> Database<R> {
         page: u64,
         depth: usize,
         values: bool,
-        visit: &mut dyn FnMut(&[u8], &[u8], bool) -> ControlFlow<B>,
+        visit: &mut VisitAll<'_, B>,
     ) -> Result<ControlFlow<B>, Error> {
         let damaged = |what| Error::Damaged { page, what };
         if depth == MAX_DEPTH {
@@ -307,7 +310,7 @@ fn children(page: &[u8]) -> Option<Vec<u64>> {
 fn visit_leaf<B>(
     page: u64,
     bytes: &[u8],
-    visit: &mut dyn FnMut(&[u8], &[u8], bool) -> ControlFlow<B>,
+    visit: &mut VisitAll<'_, B>,
 ) -> Result<ControlFlow<B>, Error> {
     let damaged = |what| Error::Damaged { page, what };
     if bytes.len() < HEADER {

@@ -288,3 +288,103 @@ impl ::core::fmt::Debug for crate::etcdserverpb::StatusResponse {
             .finish()
     }
 }
+impl ::core::fmt::Debug for crate::etcdserverpb::InternalRaftRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("InternalRaftRequest")
+            .field("put", &self.put)
+            .field("delete_range", &self.delete_range)
+            .field("txn", &self.txn)
+            .field("lease_revoke", &self.lease_revoke)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::etcdserverpb::PutRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("PutRequest")
+            .field("key", &crate::Bytes(self.key.len()))
+            .field("value", &crate::Bytes(self.value.len()))
+            .field("lease", &self.lease)
+            .field("prev_kv", &self.prev_kv)
+            .field("ignore_value", &self.ignore_value)
+            .field("ignore_lease", &self.ignore_lease)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::etcdserverpb::DeleteRangeRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("DeleteRangeRequest")
+            .field("key", &crate::Bytes(self.key.len()))
+            .field("range_end", &crate::Bytes(self.range_end.len()))
+            .field("prev_kv", &self.prev_kv)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::etcdserverpb::LeaseRevokeRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("LeaseRevokeRequest")
+            .field("id", &self.id)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::etcdserverpb::TxnRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("TxnRequest")
+            .field("compare", &self.compare)
+            .field("success", &self.success)
+            .field("failure", &self.failure)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::etcdserverpb::RequestOp {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("RequestOp")
+            .field("request_range", &self.request_range)
+            .field("request_put", &self.request_put)
+            .field("request_delete_range", &self.request_delete_range)
+            .field("request_txn", &self.request_txn)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::etcdserverpb::Compare {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("Compare")
+            .field("result", &self.result)
+            .field("target", &self.target)
+            .field("key", &crate::Bytes(self.key.len()))
+            .field("version", &self.version)
+            .field("create_revision", &self.create_revision)
+            .field("mod_revision", &self.mod_revision)
+            .field("value", &crate::Bytes(self.value.len()))
+            .field("lease", &self.lease)
+            .field("range_end", &crate::Bytes(self.range_end.len()))
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::wal::Record {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("Record")
+            .field("type", &self.r#type)
+            .field("crc", &self.crc)
+            .field("data", &crate::Bytes(self.data.len()))
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::wal::Entry {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("Entry")
+            .field("type", &self.r#type)
+            .field("term", &self.term)
+            .field("index", &self.index)
+            .field("data", &crate::Bytes(self.data.len()))
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::wal::HardState {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("HardState")
+            .field("term", &self.term)
+            .field("vote", &self.vote)
+            .field("commit", &self.commit)
+            .finish()
+    }
+}
