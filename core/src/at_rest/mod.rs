@@ -8,7 +8,9 @@ mod stored_value;
 mod transformers;
 
 pub use self::body::BodyError;
-pub use self::census::{Census, CurrentKey, Group, NotCurrent, ResourceCensus, State, Verdict};
+pub use self::census::{
+    Census, CurrentKey, Group, NotCurrent, Proof, ResourceCensus, State, Stored, Verdict,
+};
 pub use self::object::{Object, ObjectError, manifest};
 pub use self::storage_key::{DEFAULT_PREFIX, GroupResource, ObjectKey, range_end};
 pub use self::stored_value::{Form, StoredValue};
