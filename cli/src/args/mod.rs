@@ -1,5 +1,6 @@
 //! The command line as it is typed.
 
+mod decrypt;
 mod etcd;
 mod generate;
 mod reencrypt;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::decrypt::Decrypt;
 pub(crate) use self::etcd::EtcdFlags;
 pub(crate) use self::generate::{Generate, GenerateProvider};
 pub(crate) use self::reencrypt::Reencrypt;
@@ -61,9 +63,10 @@ pub(crate) enum Output {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Decrypt(Box<Decrypt>),
     Generate(Generate),
     Reencrypt(Reencrypt),
     Rotate(Box<Rotate>),
     Validate(Validate),
-    Verify(Verify),
+    Verify(Box<Verify>),
 }

@@ -1,5 +1,6 @@
 //! One file a command, mirroring the command line.
 
+mod decrypt;
 mod generate;
 mod reencrypt;
 mod rotate;
@@ -16,6 +17,7 @@ use crate::status::{ExitStatus, Failure};
 pub(crate) fn run(args: Args) -> Result<ExitStatus, Failure> {
     let global = &args.global;
     match &args.command {
+        Command::Decrypt(decrypt) => wait(decrypt::run(global, decrypt)),
         Command::Generate(generate) => generate::run(global, generate),
         Command::Reencrypt(reencrypt) => wait(reencrypt::run(global, reencrypt)),
         Command::Rotate(rotate) => wait(rotate::run(global, rotate)),

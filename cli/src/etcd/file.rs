@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use atrest_core::etcd::{Database, KEY_BUCKET, Log, ReadAt, Replay, Replayed, Row};
+use atrest_core::secret::SecretBytes;
 use atrest_proto::mvccpb::KeyValue;
 use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest, Sha256};
@@ -133,6 +134,17 @@ impl Keyspace {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(failure) => Err(failure),
         }
+    }
+
+    /// The live value of a key.
+    pub(crate) fn get(self, key: &str) -> Result<Option<SecretBytes>, Failure> {
+        let mut found = None;
+        self.read(&[key.to_owned()], |_, value| {
+            if value.key == key.as_bytes() {
+                found = Some(SecretBytes::new(value.value.to_vec()));
+            }
+        })?;
+        Ok(found)
     }
 
     /// Gives every live value below the directories, with the directory's place, in no order.

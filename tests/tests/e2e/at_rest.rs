@@ -163,6 +163,55 @@ fn census(source: &[String], config: &Path, total: usize) -> BTreeMap<String, St
     listed
 }
 
+/// One object of each writer, from etcd, from the snapshot and as a value of its own.
+fn decrypts(plane: &ControlPlane, values: &BTreeMap<String, Vec<u8>>, snapshot: &[String]) {
+    let config = plane.servers[0].encryption_config.display().to_string();
+    let decrypt = |more: &[&str], source: &[String]| {
+        let first = ["decrypt", "--config", &config, "--output", "json"];
+        let arguments = first.iter().chain(more).map(|it| (*it).to_owned());
+        atrest::run(arguments.chain(source.iter().cloned()))
+    };
+    let password = |ended: atrest::Ended| {
+        let manifest = ended.expect(0).json();
+        BASE64_STANDARD
+            .decode(manifest["data"]["password"].as_str().unwrap())
+            .unwrap()
+    };
+    let value = plane.directory().join("value");
+    let value_flag = value.to_str().unwrap();
+    for writer in WRITERS {
+        let name = writer.replace('/', "-");
+        let expected = format!("{name} 0").into_bytes();
+        let object = format!("secrets/default/{name}-0");
+        assert_eq!(password(decrypt(&[&object], &plane.etcd_flags())), expected);
+        assert_eq!(password(decrypt(&[&object], snapshot)), expected);
+        let key = format!("/registry/{object}");
+        fs::write(&value, &values[&key]).unwrap();
+        let of_value = ["--value", value_flag, "--storage-key", &key];
+        assert_eq!(password(decrypt(&of_value, &[])), expected);
+        // Under another key.
+        let moved = [
+            "--value",
+            value_flag,
+            "--storage-key",
+            "/registry/secrets/default/moved",
+        ];
+        let is_bound = writer.starts_with("aesgcm") || writer == "kms";
+        let ended = decrypt(&moved, &[]).expect(if is_bound { 3 } else { 0 });
+        assert_eq!(is_bound, ended.stderr.contains("--original-key"));
+        let original = [&moved[..], &["--original-key", &key]].concat();
+        assert_eq!(password(decrypt(&original, &[])), expected);
+    }
+    let absent = decrypt(&["secrets/default/absent"], snapshot).expect(2);
+    assert!(
+        absent
+            .stderr
+            .contains("there is no /registry/secrets/default/absent")
+    );
+    let poison = decrypt(&["secrets/default/poison"], &plane.etcd_flags()).expect(3);
+    assert!(poison.stdout.is_empty() && poison.stderr.contains("cannot be decrypted"));
+}
+
 #[test]
 fn live_snapshot_and_files_of_a_killed_member_agree_with_the_truth() {
     let plugin = Plugin::start();
@@ -211,6 +260,8 @@ fn live_snapshot_and_files_of_a_killed_member_agree_with_the_truth() {
         census(&flags("--snapshot", &snapshot), &config, total),
         expected
     );
+
+    decrypts(&plane, &values, &flags("--snapshot", &snapshot));
 
     // Changed, removed and new behind the last commit of the database.
     put(&plane, "/registry/secrets/default/aescbc-c1-0", b"k8s\0");
