@@ -1,11 +1,13 @@
 //! The real control plane for tests: programs built from upstream's Go modules, as plain processes
-//! on loopback or as kubeadm nodes in network namespaces of their own.
+//! on loopback or as kubeadm nodes in network namespaces of their own; and upstream's code as the judge
+//! of configurations.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stderr)] // a harness talks on stderr
 #![allow(clippy::disallowed_methods)] // the bans are about files of users, not those of a test
 
 pub mod atrest;
 pub mod binaries;
+pub mod judge;
 pub mod keeper;
 pub mod memory_image;
 pub mod nodes;

@@ -14,9 +14,13 @@ use sha2::{Digest, Sha256};
 /// The release of Kubernetes that tests run; `tests/control-plane/kubernetes/go.mod` pins it.
 pub const KUBERNETES: &str = "v1.37.2";
 
-/// What a first build takes: 4.4 GiB of Go's build cache, 1 GiB of modules, 0.6 GiB of programs; and
-/// room to spare.
-const DISK_SPACE: u64 = 8 << 30;
+/// What a first build of a control plane takes: 4.4 GiB of Go's build cache, 1 GiB of modules, 0.6
+/// GiB of programs; and room to spare.
+const CONTROL_PLANE_SPACE: u64 = 8 << 30;
+
+/// What a first build of a judge takes: 0.6 GiB of Go's build cache, 0.2 GiB of modules, 30 MiB of
+/// program; and room to spare.
+const JUDGE_SPACE: u64 = 1 << 30;
 
 /// Why the programs are not there.
 #[derive(Debug)]
@@ -24,9 +28,16 @@ pub enum Error {
     /// There is no Go on the PATH.
     NoGo,
     /// Fewer bytes are free than a build takes.
-    NoSpace(PathBuf, u64),
+    NoSpace {
+        /// Where.
+        path: PathBuf,
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that a build takes.
+        needed: u64,
+    },
     /// The build failed; its words are on stderr.
-    Build(&'static str),
+    Build(String),
     /// The cache cannot be written.
     Cache(PathBuf, io::Error),
 }
@@ -40,13 +51,13 @@ impl fmt::Display for Error {
                  hint: install Go 1.26 or later (https://go.dev/dl), or point KUBEBUILDER_ASSETS at \
                  a directory that holds the programs"
             ),
-            Self::NoSpace(path, free) => write!(
+            Self::NoSpace { path, free, needed } => write!(
                 f,
                 "error: cannot build the control plane: {} has {} MiB free, the build takes {} MiB\n\
                  hint: free some space, or set XDG_CACHE_HOME to another disk",
                 path.display(),
                 free >> 20,
-                DISK_SPACE >> 20,
+                needed >> 20,
             ),
             Self::Build(module) => write!(
                 f,
@@ -79,8 +90,8 @@ impl Programs {
         PROGRAMS
             .get_or_init(|| {
                 Ok(Self {
-                    etcd: module("etcd", build_etcd)?,
-                    kubernetes: module("kubernetes", build_kubernetes)?,
+                    etcd: module("etcd", CONTROL_PLANE_SPACE, build_etcd)?,
+                    kubernetes: module("kubernetes", CONTROL_PLANE_SPACE, build_kubernetes)?,
                 })
             })
             .as_ref()
@@ -108,6 +119,14 @@ impl Programs {
     }
 }
 
+/// The program that asks kube-apiserver 1.`minor` for its verdict on configurations. Found, or built
+/// in a minute or two.
+pub fn judge(minor: u32) -> Result<PathBuf, Error> {
+    let release = format!("1.{minor}");
+    let folder = module(&format!("judge/{release}"), JUDGE_SPACE, build_judge)?;
+    Ok(folder.join(release))
+}
+
 /// The cache of everything that tests build: `${XDG_CACHE_HOME:-~/.cache}/atrest`.
 pub fn cache() -> PathBuf {
     std::env::var_os("XDG_CACHE_HOME")
@@ -119,14 +138,13 @@ pub fn cache() -> PathBuf {
 
 type Build = fn(source: &Path, target: &Path) -> io::Result<bool>;
 
-fn module(name: &'static str, build: Build) -> Result<PathBuf, Error> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("control-plane")
-        .join(name);
+fn module(name: &str, needed: u64, build: Build) -> Result<PathBuf, Error> {
+    let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("control-plane");
+    let source = modules.join(name);
     let folder = cache().join("control-plane");
     let failed = |error| Error::Cache(folder.clone(), error);
 
-    let built = folder.join(digest(&source).map_err(failed)?);
+    let built = folder.join(digest(&modules, &source).map_err(failed)?);
     if built.is_dir() {
         return Ok(built);
     }
@@ -147,14 +165,18 @@ fn module(name: &'static str, build: Build) -> Result<PathBuf, Error> {
     }
     let space = rustix::fs::statvfs(&folder).map_err(|error| failed(error.into()))?;
     let free = space.f_bavail * space.f_frsize;
-    if free < DISK_SPACE {
-        return Err(Error::NoSpace(folder, free));
+    if free < needed {
+        return Err(Error::NoSpace {
+            path: folder,
+            free,
+            needed,
+        });
     }
     eprintln!("building {name} for the control plane: minutes the first time, never again");
     let new = built.with_extension("new");
     let _ = fs::remove_dir_all(&new);
     if !build(&source, &new).map_err(failed)? {
-        return Err(Error::Build(name));
+        return Err(Error::Build(name.to_owned()));
     }
     fs::rename(&new, &built).map_err(failed)?;
     Ok(built)
@@ -182,6 +204,10 @@ fn build_etcd(source: &Path, target: &Path) -> io::Result<bool> {
     Ok(built)
 }
 
+fn build_judge(source: &Path, target: &Path) -> io::Result<bool> {
+    go_build(source, target, &["-ldflags", "-s -w"], ".")
+}
+
 fn go_build(source: &Path, target: &Path, flags: &[&str], packages: &str) -> io::Result<bool> {
     let mut output = target.as_os_str().to_owned();
     output.push("/"); // a directory, although it is not there yet
@@ -195,26 +221,29 @@ fn go_build(source: &Path, target: &Path, flags: &[&str], packages: &str) -> io:
     Ok(status.success())
 }
 
-/// Of go.mod, go.sum and our sources: the name of what they build.
-fn digest(source: &Path) -> io::Result<String> {
+/// Of go.mod, go.sum and our sources, also those that modules in folders beside each other share:
+/// the name of what they build.
+fn digest(modules: &Path, source: &Path) -> io::Result<String> {
     let mut files = Vec::new();
+    for shared in source.ancestors().skip(1) {
+        if shared == modules {
+            break;
+        }
+        files.extend(files_in(shared)?.0);
+    }
     let mut folders = vec![source.to_owned()];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                folders.push(entry.path());
-            } else {
-                files.push(entry.path());
-            }
-        }
+        let (here, below) = files_in(&folder)?;
+        files.extend(here);
+        folders.extend(below);
     }
     files.sort();
     let mut digest = Sha256::new();
     for file in files {
         let mut content = Vec::new();
         File::open(&file)?.read_to_end(&mut content)?;
-        let name = file.strip_prefix(source).unwrap_or(&file).as_os_str();
+        let within = file.strip_prefix(source).ok().map(Path::as_os_str);
+        let name = within.or(file.file_name()).unwrap_or_default();
         for part in [name.as_encoded_bytes(), &content] {
             digest.update((part.len() as u64).to_be_bytes());
             digest.update(part);
@@ -223,4 +252,18 @@ fn digest(source: &Path) -> io::Result<String> {
     let mut name = HEXLOWER.encode(&digest.finalize());
     name.truncate(16);
     Ok(name)
+}
+
+/// The files and the folders of a folder.
+fn files_in(folder: &Path) -> io::Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+    let mut found = (Vec::new(), Vec::new());
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            found.1.push(entry.path());
+        } else {
+            found.0.push(entry.path());
+        }
+    }
+    Ok(found)
 }

@@ -1,6 +1,8 @@
 //! Decodes the tree into the fields of the API, with the place of each, and says what the server's
 //! decoder refuses.
 
+use std::ops::Deref;
+
 use super::dialect;
 use super::fields::{meant, shown};
 use super::finding::{Finding, Place, Report, fault, quote};
@@ -22,19 +24,42 @@ impl At<Text> {
     }
 }
 
+/// A list as Go decodes it. A second one in the place of the first, which JSON makes possible, is
+/// decoded into the elements of the first one, also into those that a shorter one left hidden.
+#[derive(Debug)]
+pub(super) struct List<T> {
+    all: Vec<T>,
+    len: usize,
+}
+
+impl<T> List<T> {
+    const EMPTY: Self = Self {
+        all: Vec::new(),
+        len: 0,
+    };
+}
+
+impl<T> Deref for List<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.all[..self.len]
+    }
+}
+
 /// The file as decoded: everything may be missing, anything may be wrong.
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) place: Place,
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: List<Entry>,
 }
 
 /// `resources[i]`
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) place: Place,
-    pub(super) resources: Vec<At<Text>>,
-    pub(super) providers: Vec<Element>,
+    pub(super) resources: List<At<Text>>,
+    pub(super) providers: List<Element>,
 }
 
 /// `resources[i].providers[j]`
@@ -42,9 +67,9 @@ pub(super) struct Entry {
 pub(super) struct Element {
     pub(super) place: Place,
     pub(super) kms: Option<Plugin>,
-    pub(super) aesgcm: Option<At<Vec<NamedKey>>>,
-    pub(super) aescbc: Option<At<Vec<NamedKey>>>,
-    pub(super) secretbox: Option<At<Vec<NamedKey>>>,
+    pub(super) aesgcm: Option<At<List<NamedKey>>>,
+    pub(super) aescbc: Option<At<List<NamedKey>>>,
+    pub(super) secretbox: Option<At<List<NamedKey>>>,
     pub(super) identity: bool,
 }
 
@@ -223,7 +248,7 @@ impl Decoder<'_> {
     fn document(&mut self) -> Draft {
         let mut draft = Draft {
             place: Place::START,
-            entries: Vec::new(),
+            entries: List::EMPTY,
         };
         let Some(root) = self.tree.root else {
             return draft;
@@ -232,82 +257,95 @@ impl Decoder<'_> {
         for (name, value) in self.fields(root, "", DOCUMENT) {
             if name == "resources" {
                 draft.place = self.tree.place(value);
-                draft.entries = self.list(value, "resources", Self::entry);
+                self.list(value, "resources", &mut draft.entries, Self::entry);
             }
         }
         draft
     }
 
-    fn entry(&mut self, id: NodeId, path: &str) -> Entry {
-        let mut entry = Entry {
-            place: self.tree.place(id),
-            resources: Vec::new(),
-            providers: Vec::new(),
-        };
+    fn entry(&mut self, id: NodeId, path: &str, before: Option<Entry>) -> Entry {
+        let mut entry = before.unwrap_or(Entry {
+            place: Place::START,
+            resources: List::EMPTY,
+            providers: List::EMPTY,
+        });
+        entry.place = self.tree.place(id);
         for (name, value) in self.fields(id, path, ENTRY) {
             let path = format!("{path}.{name}");
             match name {
-                "resources" => {
-                    entry.resources = self.list(value, &path, |decoder, id, path| {
-                        let absent = At::absent(decoder.tree.place(id));
-                        decoder.text(id, path).unwrap_or(absent)
-                    });
-                }
-                _ => entry.providers = self.list(value, &path, Self::element),
+                "resources" => self.list(value, &path, &mut entry.resources, Self::resource),
+                _ => self.list(value, &path, &mut entry.providers, Self::element),
             }
         }
         entry
     }
 
-    fn element(&mut self, id: NodeId, path: &str) -> Element {
-        let mut element = Element {
-            place: self.tree.place(id),
+    fn resource(&mut self, id: NodeId, path: &str, before: Option<At<Text>>) -> At<Text> {
+        let absent = || before.unwrap_or(At::absent(self.tree.place(id)));
+        let text = self.text(id, path);
+        text.unwrap_or_else(absent)
+    }
+
+    fn element(&mut self, id: NodeId, path: &str, before: Option<Element>) -> Element {
+        let mut element = before.unwrap_or(Element {
+            place: Place::START,
             kms: None,
             aesgcm: None,
             aescbc: None,
             secretbox: None,
             identity: false,
-        };
+        });
+        element.place = self.tree.place(id);
         for (name, value) in self.fields(id, path, ELEMENT) {
             let path = format!("{path}.{name}");
             let is_set = !self.is_null(value);
             match name {
-                "kms" => element.kms = is_set.then(|| self.plugin(value, &path)),
+                "kms" => {
+                    let before = element.kms.take();
+                    element.kms = is_set.then(|| self.plugin(value, &path, before));
+                }
                 "identity" => {
                     self.fields(value, &path, &[]);
                     element.identity = is_set;
                 }
                 _ => {
-                    let keys = is_set.then(|| self.keys(value, &path));
-                    match name {
-                        "aesgcm" => element.aesgcm = keys,
-                        "aescbc" => element.aescbc = keys,
-                        _ => element.secretbox = keys,
-                    }
+                    let keys = match name {
+                        "aesgcm" => &mut element.aesgcm,
+                        "aescbc" => &mut element.aescbc,
+                        _ => &mut element.secretbox,
+                    };
+                    let before = keys.take();
+                    *keys = is_set.then(|| self.keys(value, &path, before));
                 }
             }
         }
         element
     }
 
-    fn keys(&mut self, id: NodeId, path: &str) -> At<Vec<NamedKey>> {
+    fn keys(
+        &mut self,
+        id: NodeId,
+        path: &str,
+        before: Option<At<List<NamedKey>>>,
+    ) -> At<List<NamedKey>> {
         let mut keys = At {
-            value: Vec::new(),
+            value: before.map_or(List::EMPTY, |keys| keys.value),
             place: self.tree.place(id),
         };
         for (name, value) in self.fields(id, path, KEYS) {
             keys.place = self.tree.place(value);
-            keys.value = self.list(value, &format!("{path}.{name}"), Self::key);
+            let path = format!("{path}.{name}");
+            self.list(value, &path, &mut keys.value, Self::key);
         }
         keys
     }
 
-    fn key(&mut self, id: NodeId, path: &str) -> NamedKey {
+    fn key(&mut self, id: NodeId, path: &str, before: Option<NamedKey>) -> NamedKey {
         let place = self.tree.place(id);
-        let mut key = NamedKey {
+        let mut key = before.unwrap_or(NamedKey {
             name: At::absent(place),
             secret: At::absent(place),
-        };
+        });
         for (name, value) in self.fields(id, path, KEY) {
             let Some(text) = self.text(value, &format!("{path}.{name}")) else {
                 continue;
@@ -320,15 +358,15 @@ impl Decoder<'_> {
         key
     }
 
-    fn plugin(&mut self, id: NodeId, path: &str) -> Plugin {
+    fn plugin(&mut self, id: NodeId, path: &str, before: Option<Plugin>) -> Plugin {
         let place = self.tree.place(id);
-        let mut plugin = Plugin {
+        let mut plugin = before.unwrap_or(Plugin {
             api_version: At::absent(place),
             name: At::absent(place),
             endpoint: At::absent(place),
             timeout: None,
             cachesize: None,
-        };
+        });
         for (name, value) in self.fields(id, path, KMS) {
             let path = format!("{path}.{name}");
             match name {
@@ -436,25 +474,31 @@ impl Decoder<'_> {
         &mut self,
         id: NodeId,
         path: &str,
-        mut item: impl FnMut(&mut Self, NodeId, &str) -> T,
-    ) -> Vec<T> {
+        list: &mut List<T>,
+        mut item: impl FnMut(&mut Self, NodeId, &str, Option<T>) -> T,
+    ) {
         let tree = self.tree;
-        match tree.value(id) {
-            Value::List(items) => {
-                let items = items.iter().enumerate();
-                items
-                    .map(|(index, id)| item(self, *id, &format!("{path}[{index}]")))
-                    .collect()
-            }
-            Value::Scalar(Scalar::Null, _) => Vec::new(),
+        let items = match tree.value(id) {
+            Value::List(items) => &items[..],
+            Value::Scalar(Scalar::Null, _) => &[],
             other => {
                 let message = format!("{} stands where a list is wanted", noun(other));
                 let fix = "begin each item with `- ` on a line of its own";
                 self.findings
                     .push(fault(ids::WRONG_TYPE, path, tree.place(id), message, fix));
-                Vec::new()
+                return;
             }
+        };
+        if items.is_empty() {
+            *list = List::EMPTY;
         }
+        list.len = items.len();
+        let mut before = std::mem::take(&mut list.all).into_iter();
+        for (index, id) in items.iter().enumerate() {
+            let path = format!("{path}[{index}]");
+            list.all.push(item(self, *id, &path, before.next()));
+        }
+        list.all.extend(before);
     }
 
     /// The known fields of a mapping, in order. Null is an empty mapping.

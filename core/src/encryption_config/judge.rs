@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::decode::{At, Draft, Element, Entry, NamedKey, decode};
+use super::decode::{At, Draft, Element, Entry, List, NamedKey, decode};
 use super::finding::{Finding, Place, Report, fault};
 use super::model::{EncryptionConfiguration, Key, Kms, KmsVersion, Provider, ResourceEntry};
 use super::tree::{MAX_BYTES, Text};
@@ -186,7 +186,7 @@ fn configuration(draft: &Draft) -> EncryptionConfiguration {
 }
 
 fn provider(element: &Element) -> Option<Provider> {
-    let keys = |keys: &At<Vec<NamedKey>>| keys.value.iter().filter_map(key).collect();
+    let keys = |keys: &At<List<NamedKey>>| keys.value.iter().filter_map(key).collect();
     if let Some(plugin) = &element.kms {
         let timeout = plugin
             .timeout

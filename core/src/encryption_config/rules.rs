@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::decode::{At, Draft, Element, Entry, NamedKey, Plugin};
+use super::decode::{At, Draft, Element, Entry, List, NamedKey, Plugin};
 use super::dialect;
 use super::finding::{Place, Report, fault, quote};
 use super::ids;
@@ -209,7 +209,7 @@ impl<'a> Rules<'a> {
         }
     }
 
-    fn keys(&mut self, keys: &At<Vec<NamedKey>>, path: &str, lengths: &[usize]) {
+    fn keys(&mut self, keys: &At<List<NamedKey>>, path: &str, lengths: &[usize]) {
         if keys.value.is_empty() {
             self.report.push(fault(
                 ids::NO_KEYS,

@@ -24,7 +24,13 @@ use super::tree::{
 pub(super) fn read(source: &[u8]) -> Result<(Tree, Vec<Finding>), Finding> {
     let transcoded = from_utf16(source)?;
     let source = transcoded.as_ref().map_or(source, |text| text.as_bytes());
-    let tree = without_panics(|| Loader::default().load(source)).unwrap_or_else(|| {
+    let (marked, stand_in) = without_marks(source).unzip();
+    let source = marked.as_ref().map_or(source, |bytes| bytes);
+    let loader = Loader {
+        stand_in,
+        ..Loader::default()
+    };
+    let tree = without_panics(|| loader.load(source)).unwrap_or_else(|| {
         let message = "it is not YAML: a tag or an escape is cut off";
         Err(malformed(Place::START, message))
     })?;
@@ -85,6 +91,9 @@ fn place(mark: Mark) -> Place {
     }
 }
 
+/// The byte order mark in UTF-8.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
 thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
@@ -113,6 +122,8 @@ struct Loader {
     tree: Tree,
     anchors: HashMap<String, NodeId>,
     open: Vec<Open>,
+    /// What stands for byte order marks.
+    stand_in: Option<char>,
 }
 
 /// A collection whose end has not come yet.
@@ -134,11 +145,7 @@ impl Loader {
         // does not come up.
         parser.set_input(BufReader::with_capacity(512, source));
         // Marks count from behind the byte order mark.
-        let first = if source.starts_with(b"\xef\xbb\xbf") {
-            3
-        } else {
-            0
-        };
+        let first = usize::from(source.starts_with(MARK)) * MARK.len();
         let offset = |mark: Mark| {
             let index = usize::try_from(mark.index).unwrap_or(usize::MAX);
             index.saturating_add(first).min(source.len())
@@ -167,6 +174,10 @@ impl Loader {
                         && (plain_implicit
                             || tag.as_deref().and_then(|tag| tag.strip_prefix(TAG_PREFIX))
                                 == Some("merge"));
+                    let value = match self.stand_in {
+                        Some(scalar) => Zeroizing::new(value).replace(scalar, "\u{feff}"),
+                        None => value,
+                    };
                     let value = scalar(tag.as_deref(), plain_implicit, value, place)?;
                     let style = match style {
                         ScalarStyle::SingleQuoted => Style::SingleQuoted,
@@ -208,13 +219,16 @@ impl Loader {
                 }
                 // What comes after the first document is not even looked at.
                 EventData::DocumentEnd { .. } | EventData::StreamEnd => {
-                    return match byte_order_mark(&source[..end]) {
-                        Some(offset) => Err(malformed(
-                            Place::of(source, offset),
-                            "it is not YAML: a byte order mark stands inside",
-                        )),
-                        None => Ok(self.tree),
-                    };
+                    return Ok(self.tree);
+                }
+                EventData::DocumentStart {
+                    version_directive: Some(version),
+                    ..
+                } if (version.major, version.minor) != (1, 1) => {
+                    return Err(malformed(
+                        place,
+                        "it is not YAML 1.1, and the server reads no other",
+                    ));
                 }
                 EventData::StreamStart { .. } | EventData::DocumentStart { .. } => {}
             }
@@ -342,13 +356,23 @@ fn fault_of(source: &[u8], error: &libyaml_safer::Error) -> Finding {
     malformed(place, format!("it is not YAML: {}", error.problem()))
 }
 
-/// One at the start of a later line, where two files were joined: libyaml passes over it, go-yaml
-/// does not.
-fn byte_order_mark(source: &[u8]) -> Option<usize> {
-    let marks = source
-        .windows(4)
-        .position(|window| window == b"\n\xef\xbb\xbf");
-    marks.map(|offset| offset + 1)
+/// A byte order mark behind the first one is a character like any other to go-yaml, while libyaml
+/// passes over it at the start of a line: a character that the source does not have, as long in
+/// UTF-8, has to stand in for it. (Two marks at the very start also make go-yaml lose the first
+/// character of later lines. That is not done here: the name of the first field is wrong either way.)
+fn without_marks(source: &[u8]) -> Option<(Zeroizing<Vec<u8>>, char)> {
+    let first = usize::from(source.starts_with(MARK)) * MARK.len();
+    let marks = |bytes: &[u8]| bytes.windows(MARK.len()).position(|it| it == MARK);
+    marks(&source[first..])?;
+    let used: HashSet<char> = String::from_utf8_lossy(source).chars().collect();
+    let stand_in = ('\u{e000}'..='\u{f8ff}').find(|scalar| !used.contains(scalar))?;
+    let mut bytes = Zeroizing::new(source.to_vec());
+    let mut at = first;
+    while let Some(next) = marks(&bytes[at..]) {
+        at += next;
+        stand_in.encode_utf8(&mut bytes[at..]);
+    }
+    Some((bytes, stand_in))
 }
 
 /// The offset of what the reader stumbled over.

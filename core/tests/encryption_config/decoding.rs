@@ -213,7 +213,10 @@ fn bytes_are_text() {
     accepted(&identity("").replace('\n', "\r\n"));
     assert_stops(&identity("\t- x\n"), &["AR-D002  7:1"]);
     assert_stops(&identity("# \u{0}\n"), &["AR-D002  7:3"]);
-    assert_stops(&identity("\u{feff}# joined\n"), &["AR-D002  7:1"]);
+    // Where two files are joined, the mark of the second one becomes part of a field's name.
+    assert_stops(&identity("\u{feff}# joined\n"), &["AR-D002  8:1"]);
+    assert_stops(&identity("\u{feff}kind: x\n"), &["AR-D007 ? 7:1"]);
+    assert!(lenient(&identity("\u{feff}kind: x\n")).findings.is_empty());
     // Beyond what is read for the first document nobody looks.
     let mut source = identity(&format!("---\n{}", " ".repeat(1000))).into_bytes();
     source.push(0xff);

@@ -9,6 +9,7 @@
 mod corpus;
 mod decoding;
 mod hostile;
+mod own_corpus;
 mod rendering;
 mod rules;
 mod secrets;
