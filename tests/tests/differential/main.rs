@@ -9,6 +9,7 @@
 
 mod comparison;
 mod corpora;
+mod values;
 
 use atrest_core::encryption_config::Server;
 use atrest_tests::judge::Judge;
