@@ -22,6 +22,7 @@ mod words;
 mod writer;
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+mod values;
 
 use atrest_core::encryption_config::Server;
 use atrest_tests::judge::{Judge, Stage};
