@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::super::decode::{At, Draft, Element, Entry, NamedKey, Plugin};
 use super::super::dialect;
+use super::super::fields::reads_as_key_name;
 use super::super::finding::{Place, quote};
 use super::super::tree::Text;
 use crate::secret::{Fingerprint, SecretBytes};
@@ -245,10 +246,10 @@ pub(super) fn text(at: &At<Text>) -> &str {
 
 /// The name of a key, unless it may be the key itself.
 pub(super) fn shown(name: &str) -> String {
-    if looks_like_a_key(name) {
-        "(a name that is not shown, as it looks like a key)".to_owned()
-    } else {
+    if reads_as_key_name(name) {
         quote(name)
+    } else {
+        "(a name that is not shown, as it may be a key)".to_owned()
     }
 }
 
