@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use atrest_core::at_rest::GroupResource;
-use atrest_core::encryption_config::{EncryptionConfiguration, Format, Server, judge, render};
+use atrest_core::encryption_config::{EditError, EncryptionConfiguration, Server, judge, rewrite};
 use atrest_core::secret::{Fingerprint, SecretBytes};
 
 use crate::status::Failure;
@@ -11,6 +11,8 @@ use crate::status::Failure;
 /// A file that kube-apiserver accepts, and what it was when it was read.
 pub(crate) struct Loaded {
     pub(crate) configuration: EncryptionConfiguration,
+    /// What it is read from.
+    pub(crate) source: SecretBytes,
     /// The SHA-256 of the file: what an API server that has loaded it reports.
     pub(crate) fingerprint: Fingerprint,
 }
@@ -25,6 +27,7 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
         Some(configuration) => Ok(Loaded {
             configuration,
             fingerprint: source.fingerprint(),
+            source,
         }),
         None => {
             let path = path.display();
@@ -40,18 +43,25 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
     }
 }
 
-/// The bytes of a configuration, if kube-apiserver accepts them for what was meant.
-pub(crate) fn render_accepted(
-    configuration: &EncryptionConfiguration,
+/// The text of a file edited until it says what is meant, if kube-apiserver accepts that. Comments
+/// and whatever else is not concerned stay as they are: where they cannot, it is refused.
+pub(crate) fn edit(
+    source: &SecretBytes,
+    to: &EncryptionConfiguration,
 ) -> Result<SecretBytes, Failure> {
-    let bytes = render(configuration, Format::Yaml);
-    match judge(bytes.expose(), &server()).configuration {
-        Some(read) if read == *configuration => Ok(bytes),
-        _ => Err(Failure::unusable(
-            "the edited configuration would not be accepted; nothing was written",
-        )
-        .hint("atrest validate --automatic-reload says what is wrong with the one that there is")),
-    }
+    rewrite(source.expose(), to, &server()).map_err(|error| {
+        let hint = match error {
+            EditError::Obstacle { .. } => {
+                "give each item of the list lines of its own, with its comments above it"
+            }
+            EditError::Utf16 => "iconv -f UTF-16 -t UTF-8 does it",
+            EditError::Rejected | EditError::Unacceptable(_) => {
+                "atrest validate --automatic-reload says what is wrong with the one that there is"
+            }
+            _ => "write the file out without anchors, aliases and tags",
+        };
+        Failure::unusable(format!("the configuration cannot be edited: {error}")).hint(hint)
+    })
 }
 
 /// Every gate on: what a server was told to accept is not refused by us.

@@ -1,6 +1,6 @@
 //! Values that a test plants in Secrets, and the search for them in whatever form they take.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
@@ -36,8 +36,8 @@ pub fn values(label: &str, count: usize) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Finds a piece of any of some values: as it is, in base64 wherever it begins, in hex, escaped as
-/// JSON once or twice.
+/// Finds a piece of any of some values: as it is, backwards, in base64 wherever it begins, in hex,
+/// escaped as JSON once or twice.
 pub struct Search {
     window: usize,
     pieces: HashMap<Vec<u8>, usize>,
@@ -78,6 +78,24 @@ impl Search {
     }
 }
 
+/// Every piece of eight bytes that was said: for very many values and little that is said.
+#[derive(Default)]
+pub struct Said(HashSet<[u8; 8]>);
+
+impl Said {
+    /// Takes in what was said.
+    pub fn add(&mut self, said: &[u8]) {
+        self.0.extend(said.array_windows());
+    }
+
+    /// A piece of the value, in any of its forms, that was said.
+    pub fn piece_of(&self, value: &[u8]) -> Option<[u8; 8]> {
+        let forms = forms(value);
+        let mut pieces = forms.iter().flat_map(|form| form.array_windows());
+        pieces.find(|piece| self.0.contains(*piece)).copied()
+    }
+}
+
 fn slot(piece: &[u8]) -> usize {
     let start = u32::from_le_bytes([piece[0], piece[1], piece[2], piece[3]]);
     start.wrapping_mul(0x9e37_79b1) as usize >> 12 & (SIEVE - 1)
@@ -88,11 +106,12 @@ fn forms(value: &[u8]) -> Vec<Vec<u8>> {
         value.to_vec(),
         HEXLOWER.encode(value).into_bytes(),
         HEXUPPER.encode(value).into_bytes(),
+        value.iter().rev().copied().collect(),
     ];
     for skipped in 0..3 {
         // Of a value inside something longer, the first and last characters depend on what is
         // around it; the pieces between do not.
-        let whole = &value[skipped..];
+        let whole = &value[skipped.min(value.len())..];
         let whole = &whole[..whole.len() / 3 * 3];
         forms.push(BASE64_STANDARD_NO_PAD.encode(whole).into_bytes());
         forms.push(BASE64_URL_SAFE_NO_PAD.encode(whole).into_bytes());
@@ -115,6 +134,24 @@ mod tests {
     use base64::prelude::BASE64_STANDARD;
 
     use super::*;
+
+    #[test]
+    fn what_was_said_is_found_in_every_form() {
+        for value in values("said", 10) {
+            for form in forms(&value) {
+                let mut said = Said::default();
+                said.add(b"nothing of this value");
+                assert_eq!(said.piece_of(&value), None);
+                said.add(&form[3..10]);
+                assert_eq!(said.piece_of(&value), None);
+                said.add(&form[3..11]);
+                assert_eq!(
+                    said.piece_of(&value).as_ref().map(|it| &it[..]),
+                    Some(&form[3..11])
+                );
+            }
+        }
+    }
 
     #[test]
     fn every_form_is_found_and_nothing_else() {

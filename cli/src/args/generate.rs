@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use atrest_core::encryption_config::Kms;
+use atrest_core::encryption_config::{Kms, Profile};
 use clap::ValueEnum;
 
-/// Write a new EncryptionConfiguration with fresh keys.
+/// Write a new EncryptionConfiguration with fresh keys, or extend one.
 ///
 /// Keys are 32 bytes of the operating system's generator. The file is written whole or not at all,
 /// readable for its owner only; one that exists is left alone. `--output json` writes JSON instead
@@ -20,10 +20,18 @@ pub(crate) struct Generate {
     /// the core group, `'*.apps'` for another one, `'*.*'` for all. Can be repeated.
     #[arg(long = "resource", value_name = "RESOURCE", default_value = "secrets")]
     pub(crate) resources: Vec<String>,
+    /// A common shape instead of single resources.
+    #[arg(long, value_enum, value_name = "NAME", conflicts_with_all = ["resources", "from"])]
+    pub(crate) profile: Option<GenerateProfile>,
+    /// The configuration to start from; its comments are kept. Resources that it has already keep
+    /// what writes them: the new key, or plugin, only reads them.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Option<PathBuf>,
     /// The file to write, `-` for stdout.
     #[arg(long, short = 'o', value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// Replace the file if it exists. Values under its keys can then not be read any more.
+    /// Replace the file if it exists. Unless --from names it, too, values under its keys can then not
+    /// be read any more.
     #[arg(long)]
     pub(crate) force: bool,
     /// Leave `identity: {}` out: values that are stored in plaintext cannot be read then.
@@ -38,6 +46,33 @@ pub(crate) struct Generate {
     /// How long the API server waits for the KMS plugin: `3s`, `500ms`.
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = timeout)]
     pub(crate) kms_timeout: Duration,
+}
+
+/// What the new file encrypts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum GenerateProfile {
+    /// Secrets.
+    Secrets,
+    /// Secrets and ConfigMaps.
+    SecretsAndConfigmaps,
+    /// The core group but Events.
+    Core,
+    /// Everything, custom resources that come later, too, but Events and Leases.
+    AllButEvents,
+    /// Everything.
+    All,
+}
+
+impl From<GenerateProfile> for Profile {
+    fn from(profile: GenerateProfile) -> Self {
+        match profile {
+            GenerateProfile::Secrets => Self::Secrets,
+            GenerateProfile::SecretsAndConfigmaps => Self::SecretsAndConfigMaps,
+            GenerateProfile::Core => Self::Core,
+            GenerateProfile::AllButEvents => Self::AllButEvents,
+            GenerateProfile::All => Self::All,
+        }
+    }
 }
 
 /// The first provider of the new file.

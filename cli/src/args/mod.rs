@@ -1,6 +1,7 @@
 //! The command line as it is typed.
 
 mod etcd;
+mod explain;
 mod generate;
 mod reencrypt;
 mod rotate;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::etcd::EtcdFlags;
+pub(crate) use self::explain::Explain;
 pub(crate) use self::generate::{Generate, GenerateProvider};
 pub(crate) use self::reencrypt::Reencrypt;
 pub(crate) use self::rotate::{Rotate, RotateAction, RotateFlags};
@@ -43,6 +45,9 @@ pub(crate) struct Global {
     /// How results are printed to stdout.
     #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
+    /// Whether findings are coloured; `auto` does it on a terminal, unless NO_COLOR is set.
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
+    pub(crate) color: Color,
     /// No progress and no talk on stderr but errors.
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
@@ -57,10 +62,26 @@ pub(crate) enum Output {
     Json,
     /// The same as JSON, in YAML.
     Yaml,
+    /// SARIF 2.1.0, for code hosts: of `validate` alone.
+    Sarif,
+    /// JUnit's XML, for CI systems: of `validate` alone.
+    Junit,
+}
+
+/// When text is coloured.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal.
+    Auto,
+    /// In files and pipes, too.
+    Always,
+    /// Not at all.
+    Never,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Explain(Explain),
     Generate(Generate),
     Reencrypt(Reencrypt),
     Rotate(Box<Rotate>),

@@ -3,13 +3,17 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use atrest_core::encryption_config::{Server, Severity};
+use atrest_core::encryption_config::{Origin, Rule, Server, Severity};
 use clap::ValueEnum;
 
-/// Give kube-apiserver's verdict on EncryptionConfiguration files.
+/// Give kube-apiserver's verdict on EncryptionConfiguration files, and say what is legal but wrong.
+///
+/// With --kubeconfig the cluster is asked, too: which resources it serves, and which of them seem to
+/// hold secrets and are covered by no entry.
 ///
 /// Exit status: 0 where every file is accepted, 1 where one is rejected or has a finding at or
-/// above `--fail-on`, 2 where one cannot be read.
+/// above `--fail-on`, or where `--same` finds that files differ in more than form, 2 where one cannot
+/// be read, 3 where the cluster cannot be asked.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Validate {
     /// EncryptionConfiguration files; `-` is stdin.
@@ -36,6 +40,41 @@ pub(crate) struct Validate {
     /// The severity of findings that makes the exit status 1 in an accepted file.
     #[arg(long, value_enum, default_value_t = FailOn::Error)]
     pub(crate) fail_on: FailOn,
+    /// Mend what needs no question: a kind of old, blanks in the base64 of keys, wildcards that hide
+    /// other entries, a file that others can read. Shows what will change first, with secrets
+    /// masked, and asks.
+    #[arg(long)]
+    pub(crate) fix: bool,
+    /// Only show what --fix would change.
+    #[arg(long, requires = "fix")]
+    pub(crate) dry_run: bool,
+    /// Do not ask before a file is mended.
+    #[arg(long, short = 'y', requires = "fix")]
+    pub(crate) yes: bool,
+    /// Do not report this lint; can be given several times.
+    #[arg(long, value_name = "ID")]
+    pub(crate) allow: Vec<Lint>,
+    /// The files are those of several API servers of one cluster: compare each with the first.
+    #[arg(long)]
+    pub(crate) same: bool,
+}
+
+/// The id of a lint.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Lint(pub(crate) &'static str);
+
+impl FromStr for Lint {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let rule = Rule::all()
+            .find(|rule| rule.id.eq_ignore_ascii_case(text))
+            .ok_or("there is no such id")?;
+        match rule.origin {
+            Origin::Lint => Ok(Self(rule.id)),
+            Origin::Server => Err("it is a rule of the server, which cannot be set aside"),
+        }
+    }
 }
 
 /// A severity.
@@ -120,6 +159,14 @@ mod tests {
         }
         for text in ["", "34", "2.0", "1.", "1.x", "1.26", "latest"] {
             assert!(text.parse::<KubernetesVersion>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_lints_can_be_allowed() {
+        assert_eq!("ar-l003".parse(), Ok(Lint("AR-L003")));
+        for text in ["", "AR-L000", "AR-C002", "L003"] {
+            assert!(text.parse::<Lint>().is_err(), "{text}");
         }
     }
 

@@ -4,12 +4,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use atrest_core::encryption_config::{
-    EncryptionConfiguration, Format, Key, Kms, KmsVersion, Provider, ResourceEntry, Server, judge,
-    render,
+    EncryptionConfiguration, Extended, Format, Key, Kms, KmsVersion, Profile, Provider,
+    ResourceEntry, Server, judge, render,
 };
 use atrest_core::secret::SecretBytes;
 
 use crate::args::{Generate, GenerateProvider, Global, Output};
+use crate::configuration::{self, Loaded};
 use crate::report;
 use crate::status::{ExitStatus, Failure};
 
@@ -27,26 +28,64 @@ pub(crate) fn run(global: &Global, arguments: &Generate) -> Result<ExitStatus, F
         }
         refuse_misleading(endpoint)?;
     }
-    let configuration = configuration(arguments)?;
+    let provider = provider(arguments)?;
+    let Some(from) = &arguments.from else {
+        return anew(global, arguments, provider);
+    };
+    if global.output == Output::Json {
+        return Err(Failure::unusable("a file that is extended keeps its form")
+            .hint("leave --output json out"));
+    }
+    let from = configuration::load(from)?;
+    let reads_plaintext = !arguments.no_identity;
+    let extended = from
+        .configuration
+        .extended(&arguments.resources, &provider, reads_plaintext)
+        .map_err(|refusal| {
+            Failure::unusable(refusal)
+                .hint("name other resources, or another provider; nothing was written")
+        })?;
+    if extended.configuration == from.configuration {
+        return Err(Failure::unusable(
+            "the configuration has this provider for these resources already",
+        )
+        .hint("name other resources, or another provider"));
+    }
+    let bytes = configuration::edit(&from.source, &extended.configuration)?;
+    hand_over(arguments, &bytes, Some(&from))?;
+    if !global.quiet {
+        tell_extended(arguments, &provider, &extended);
+    }
+    Ok(ExitStatus::Done)
+}
+
+fn anew(global: &Global, arguments: &Generate, provider: Provider) -> Result<ExitStatus, Failure> {
+    let configuration = configuration(arguments, provider);
     let format = match global.output {
-        Output::Text | Output::Yaml => Format::Yaml,
         Output::Json => Format::Json,
+        _ => Format::Yaml,
     };
     let bytes = render(&configuration, format);
     refuse_what_is_rejected(&bytes, &configuration)?;
-
-    if arguments.file == Path::new("-") {
-        report::bytes(bytes.expose())?;
-    } else {
-        write(arguments, &bytes)?;
-    }
+    hand_over(arguments, &bytes, None)?;
     if !global.quiet {
         tell(arguments, &configuration);
     }
     Ok(ExitStatus::Done)
 }
 
-fn configuration(arguments: &Generate) -> Result<EncryptionConfiguration, Failure> {
+fn hand_over(
+    arguments: &Generate,
+    bytes: &SecretBytes,
+    from: Option<&Loaded>,
+) -> Result<(), Failure> {
+    if arguments.file == Path::new("-") {
+        return report::bytes(bytes.expose());
+    }
+    write(arguments, bytes, from)
+}
+
+fn provider(arguments: &Generate) -> Result<Provider, Failure> {
     let mint = || {
         let today = jiff::Timestamp::now()
             .to_zoned(jiff::tz::TimeZone::UTC)
@@ -55,7 +94,7 @@ fn configuration(arguments: &Generate) -> Result<EncryptionConfiguration, Failur
             .map(|key| vec![key])
             .map_err(|error| Failure::unread(error).hint("look for what forbids getrandom(2)"))
     };
-    let first = match arguments.provider {
+    Ok(match arguments.provider {
         GenerateProvider::Aescbc => Provider::AesCbc(mint()?),
         GenerateProvider::Aesgcm => Provider::AesGcm(mint()?),
         GenerateProvider::Secretbox => Provider::Secretbox(mint()?),
@@ -67,17 +106,23 @@ fn configuration(arguments: &Generate) -> Result<EncryptionConfiguration, Failur
             cachesize: None,
         }),
         GenerateProvider::Identity => Provider::Identity,
-    };
+    })
+}
+
+fn configuration(arguments: &Generate, first: Provider) -> EncryptionConfiguration {
     let mut providers = vec![first];
     if arguments.provider != GenerateProvider::Identity && !arguments.no_identity {
         providers.push(Provider::Identity);
     }
-    Ok(EncryptionConfiguration {
-        resources: vec![ResourceEntry {
-            resources: arguments.resources.clone(),
-            providers,
-        }],
-    })
+    EncryptionConfiguration {
+        resources: match arguments.profile {
+            Some(profile) => Profile::from(profile).entries(providers),
+            None => vec![ResourceEntry {
+                resources: arguments.resources.clone(),
+                providers,
+            }],
+        },
+    }
 }
 
 /// kube-apiserver takes URLs whose path is not what it seems to be: of `unix://run/k.sock` it dials
@@ -120,7 +165,7 @@ fn refuse_what_is_rejected(
     Ok(())
 }
 
-fn write(arguments: &Generate, bytes: &SecretBytes) -> Result<(), Failure> {
+fn write(arguments: &Generate, bytes: &SecretBytes, from: Option<&Loaded>) -> Result<(), Failure> {
     let path = &arguments.file;
     let unwritten = |error: atrest_files::Error| {
         Failure::unusable(error).hint("its directory must exist, have room and be writable for you")
@@ -143,8 +188,18 @@ fn write(arguments: &Generate, bytes: &SecretBytes) -> Result<(), Failure> {
             ),
         );
     }
-    let current = atrest_files::read(path).map_err(Failure::unusable)?;
-    atrest_files::replace(path, bytes.expose(), Some(current.fingerprint())).map_err(unwritten)?;
+    let is_same = |other: &Path| {
+        let [a, b] = [path, other].map(std::fs::canonicalize);
+        matches!((a, b), (Ok(a), Ok(b)) if a == b)
+    };
+    let current = match from {
+        // Nobody else's change is to be lost.
+        Some(from) if arguments.from.as_deref().is_some_and(is_same) => from.fingerprint,
+        _ => atrest_files::read(path)
+            .map_err(Failure::unusable)?
+            .fingerprint(),
+    };
+    atrest_files::replace(path, bytes.expose(), Some(current)).map_err(unwritten)?;
     if mode & 0o077 != 0 {
         report::say(format_args!(
             "warning: {} keeps its mode {:04o}, by which others than its owner may use it",
@@ -155,22 +210,46 @@ fn write(arguments: &Generate, bytes: &SecretBytes) -> Result<(), Failure> {
     Ok(())
 }
 
-fn tell(arguments: &Generate, configuration: &EncryptionConfiguration) {
-    let entry = &configuration.resources[0];
+fn tell_written(arguments: &Generate, provider: &Provider) {
     if arguments.file != Path::new("-") {
         report::say(format_args!("wrote {}", arguments.file.display()));
     }
-    for provider in &entry.providers {
-        for key in provider.keys() {
-            report::say(format_args!(
-                "{} key {}, {} bytes, SHA-256 {}...",
-                provider.name(),
-                key.name,
-                key.secret.len(),
-                key.secret.fingerprint().short(8)
-            ));
-        }
+    for key in provider.keys() {
+        report::say(format_args!(
+            "{} key {}, {} bytes, SHA-256 {}...",
+            provider.name(),
+            key.name,
+            key.secret.len(),
+            key.secret.fingerprint().short(8)
+        ));
     }
+}
+
+fn tell_extended(arguments: &Generate, provider: &Provider, extended: &Extended) {
+    tell_written(arguments, provider);
+    let name = provider.name();
+    if !extended.writes.is_empty() {
+        let resources = extended.writes.join(", ");
+        report::say(format_args!(
+            "{name} writes {resources}, which had no entry"
+        ));
+    }
+    if !extended.reads.is_empty() {
+        let resources = extended.reads.join(", ");
+        report::say(format_args!(
+            "{name} only reads {resources}: what writes them stays, for other servers cannot read \
+             what something new writes before they have this file; `atrest rotate` changes what \
+             writes, in an order that is safe"
+        ));
+    }
+}
+
+fn tell(arguments: &Generate, configuration: &EncryptionConfiguration) {
+    // What a profile leaves out comes before.
+    let Some(entry) = configuration.resources.last() else {
+        return;
+    };
+    tell_written(arguments, &entry.providers[0]);
     match (entry.providers.first(), entry.providers.last()) {
         (Some(Provider::Identity), _) => {
             report::say("identity is first: what is written is stored in plaintext");

@@ -1,5 +1,6 @@
 //! One file a command, mirroring the command line.
 
+mod explain;
 mod generate;
 mod reencrypt;
 mod rotate;
@@ -7,15 +8,22 @@ mod validate;
 mod verify;
 
 use std::future::Future;
+use std::io::{self, BufRead, IsTerminal, Write};
 
 pub(crate) use self::reencrypt::server_failure;
-use crate::args::{Args, Command};
+use crate::args::{Args, Command, Output};
+use crate::report;
 use crate::status::{ExitStatus, Failure};
 
 /// Runs the command that was asked for.
 pub(crate) fn run(args: Args) -> Result<ExitStatus, Failure> {
     let global = &args.global;
+    let is_for_validate = matches!(global.output, Output::Sarif | Output::Junit);
+    if is_for_validate && !matches!(args.command, Command::Validate(_)) {
+        return Err(report::only_for_validate());
+    }
     match &args.command {
+        Command::Explain(explain) => explain::run(global, explain),
         Command::Generate(generate) => generate::run(global, generate),
         Command::Reencrypt(reencrypt) => wait(reencrypt::run(global, reencrypt)),
         Command::Rotate(rotate) => wait(rotate::run(global, rotate)),
@@ -26,10 +34,7 @@ pub(crate) fn run(args: Args) -> Result<ExitStatus, Failure> {
 
 /// Runs a command that talks to others. When this returns, every connection and its buffers are
 /// gone.
-fn wait<F>(command: F) -> Result<ExitStatus, Failure>
-where
-    F: Future<Output = Result<ExitStatus, Failure>>,
-{
+fn wait<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     // One TLS provider; that another one was there first cannot be in a binary of ours.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     tokio::runtime::Builder::new_multi_thread()
@@ -38,4 +43,15 @@ where
         .build()
         .map_err(|error| Failure::unread(format!("cannot start the runtime: {error}")))?
         .block_on(command)
+}
+
+/// Asks whether to go on. `None` where nobody can be asked.
+fn confirmed(question: &str) -> Option<bool> {
+    if !io::stdin().is_terminal() {
+        return None;
+    }
+    let _ = write!(io::stderr().lock(), "{question} [y/N] ");
+    let mut answer = String::new();
+    let read = io::stdin().lock().read_line(&mut answer);
+    Some(read.is_ok() && matches!(answer.trim(), "y" | "yes"))
 }

@@ -1,8 +1,7 @@
 //! `atrest rotate`
 
-use std::io::{self, BufRead, IsTerminal, Write};
-
 use crate::args::{Global, Output, Rotate, RotateAction, RotateFlags};
+use crate::commands::confirmed;
 use crate::report;
 use crate::rotate::{Journal, Lock, Plan, Report, Run, Settings, begin, state_dir};
 use crate::status::{ExitStatus, Failure};
@@ -97,14 +96,9 @@ async fn status(global: &Global, journal: &Journal) -> Result<ExitStatus, Failur
 
 fn ask() -> Result<(), Failure> {
     let no = || Failure::unusable("nothing was changed");
-    if !io::stdin().is_terminal() {
-        return Err(no().hint("say --yes where nobody can be asked"));
-    }
-    let _ = write!(io::stderr().lock(), "rotate? [y/N] ");
-    let mut answer = String::new();
-    let read = io::stdin().lock().read_line(&mut answer);
-    match (read, answer.trim()) {
-        (Ok(_), "y" | "yes") => Ok(()),
-        _ => Err(no()),
+    match confirmed("rotate?") {
+        Some(true) => Ok(()),
+        Some(false) => Err(no()),
+        None => Err(no().hint("say --yes where nobody can be asked")),
     }
 }

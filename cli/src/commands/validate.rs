@@ -1,9 +1,12 @@
 //! `atrest validate`
 
+mod fix;
+mod surroundings;
+
 use std::io::{self, Read};
 use std::path::Path;
 
-use atrest_core::encryption_config::{Server, Severity, Verdict, judge};
+use atrest_core::encryption_config::{Server, Surroundings, compare, judge, lint};
 use atrest_core::secret::SecretBytes;
 
 use crate::args::{Global, Validate};
@@ -18,7 +21,20 @@ pub(crate) fn run(global: &Global, arguments: &Validate) -> Result<ExitStatus, F
     if arguments.files.iter().filter(|file| *file == stdin).count() > 1 {
         return Err(Failure::unusable("stdin can be read once only").hint("name - once"));
     }
-    let mut report = Report::new(&server);
+    if arguments.same && arguments.files.len() < 2 {
+        return Err(Failure::unusable("--same compares two files or more")
+            .hint("name the file of each API server"));
+    }
+    if arguments.fix {
+        fix::run(global, arguments, &server)?;
+    }
+    // Asked of the cluster of the moment only where it is named.
+    let served = match global.kubeconfig {
+        Some(_) => Some(super::wait(surroundings::served(global))?),
+        None => None,
+    };
+    let mut first: Option<SecretBytes> = None;
+    let mut report = Report::new(&server, arguments.fail_on.into());
     for path in &arguments.files {
         let source = if path == stdin {
             read_stdin()
@@ -26,13 +42,28 @@ pub(crate) fn run(global: &Global, arguments: &Validate) -> Result<ExitStatus, F
             atrest_files::read(path).map_err(|error| error.to_string())
         };
         match source {
-            Ok(source) => report
-                .files
-                .push(File::new(path, judge(source.expose(), &server))),
+            Ok(source) => {
+                let surroundings = Surroundings {
+                    file: (path != stdin).then(|| surroundings::file(path)).flatten(),
+                    served: served.clone(),
+                };
+                let mut lints = lint(source.expose(), &server, &surroundings);
+                if let Some(first) = first.as_ref().filter(|_| arguments.same) {
+                    lints.extend(compare(first.expose(), source.expose(), &server));
+                    lints.sort_by_key(|lint| (lint.line, lint.column, lint.id));
+                }
+                lints.retain(|lint| !arguments.allow.iter().any(|allowed| allowed.0 == lint.id));
+                let mut judgement = judge(source.expose(), &server);
+                judgement.findings.extend(lints);
+                report
+                    .files
+                    .push(File::new(path, source.expose(), judgement));
+                first.get_or_insert(source);
+            }
             Err(reason) => report.unread.push(Unread::new(path, reason)),
         }
     }
-    report::render(global.output, &report, || report.to_string())?;
+    report.print(global)?;
 
     if !report.unread.is_empty() {
         for unread in &report.unread {
@@ -40,15 +71,7 @@ pub(crate) fn run(global: &Global, arguments: &Validate) -> Result<ExitStatus, F
         }
         return Ok(ExitStatus::Unusable);
     }
-    let fail_on = Severity::from(arguments.fail_on);
-    let fails = |file: &File| {
-        file.verdict == Verdict::Reject
-            || file
-                .findings
-                .iter()
-                .any(|finding| finding.severity >= fail_on)
-    };
-    Ok(if report.files.iter().any(fails) {
+    Ok(if report.fails() {
         ExitStatus::Findings
     } else {
         ExitStatus::Done

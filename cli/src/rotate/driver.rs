@@ -300,7 +300,7 @@ impl<'a> Run<'a> {
             .selection(now)?
             .advance(now, target, stage)
             .map_err(Failure::unusable)?;
-        let bytes = configuration::render_accepted(&advanced)?;
+        let bytes = configuration::edit(&observed.file.source, &advanced)?;
         let server = &self.settings.servers[i];
         let (name, file) = (server.name.clone(), server.file.clone());
         let old = observed.file.fingerprint;

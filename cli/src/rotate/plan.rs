@@ -16,7 +16,7 @@ use super::settings::{Settings, To};
 use super::target::{kms_provider, no_provider_in_use, provider_in_use};
 use crate::args::{EtcdFlags, Global};
 use crate::cluster::{self, ApiServer};
-use crate::configuration;
+use crate::configuration::{self, Loaded};
 use crate::etcd::{self, Question};
 use crate::kms;
 use crate::status::Failure;
@@ -95,7 +95,7 @@ impl Plan {
                 name: server.name.clone(),
                 file: file.to_string(),
                 file_sha256: observed.file.fingerprint.to_string(),
-                chains: chains(configuration, &selection, &target)?,
+                chains: chains(&observed.file, &selection, &target)?,
                 readable_by_others: is_readable_by_others(&server.file),
             });
             first.get_or_insert((observed.file, selection, target));
@@ -204,8 +204,7 @@ impl Plan {
         }
         let _ = writeln!(
             out,
-            "\n{} loads to wait for, each up to the server's poll of 60 s; comments in the files are not \
-             kept; no etcd snapshot is made",
+            "\n{} loads to wait for, each up to the server's poll of 60 s; no etcd snapshot is made",
             self.load_waits,
         );
         out
@@ -234,20 +233,19 @@ fn shown_target(
     Ok(Target::Key(local.ok_or_else(no_provider_in_use)?, key))
 }
 
-fn chains(
-    configuration: &atrest_core::encryption_config::EncryptionConfiguration,
-    selection: &Selection,
-    target: &Target,
-) -> Result<Vec<Chain>, Failure> {
+fn chains(file: &Loaded, selection: &Selection, target: &Target) -> Result<Vec<Chain>, Failure> {
     let at = |stage| {
         selection
-            .advance(configuration, target, stage)
+            .advance(&file.configuration, target, stage)
             .map_err(Failure::unusable)
     };
     let stages = [at(Stage::Reads)?, at(Stage::Writes)?, at(Stage::Only)?];
+    // What cannot be written later is refused now, while nothing is changed.
+    let mut text = file.source.clone();
     for stage in &stages {
-        configuration::render_accepted(stage)?;
+        text = configuration::edit(&text, stage)?;
     }
+    let configuration = &file.configuration;
     let mut chains = Vec::new();
     for (i, entry) in configuration.resources.iter().enumerate() {
         let [add_read, promote, drop_read] =

@@ -227,3 +227,145 @@ fn wrong_usage_writes_nothing() {
     assert!(run.stderr.starts_with("error: "), "{}", run.stderr);
     assert_leaves_nothing(folder.path());
 }
+
+const OLD: &str = "\
+# of cluster one
+apiVersion: apiserver.config.k8s.io/v1
+kind: EncryptionConfiguration
+resources:
+- resources: [secrets]
+  providers:
+  # since March
+  - secretbox:
+      keys:
+      - {name: old, secret: bm8ga2V5LCBidXQgYXMgbG9uZyBhcyBvbmUgaXMuLi4=}
+- resources: ['*.*'] # not yet
+  providers:
+  - identity: {}
+";
+
+#[test]
+fn a_file_is_extended_with_its_comments() {
+    let folder = tempfile::tempdir().unwrap();
+    let [old, new] = ["old.yaml", "new.yaml"].map(|name| folder.path().join(name));
+    std::fs::write(&old, OLD).unwrap();
+    let from = old.to_str().unwrap();
+    let arguments = [
+        "--from",
+        from,
+        "--resource",
+        "secrets",
+        "--resource",
+        "configmaps",
+    ];
+    let run = generate(&new, &arguments);
+    assert_eq!((run.status, run.stdout.as_str()), (0, ""), "{}", run.stderr);
+    assert!(run.stderr.contains("atrest rotate"), "{}", run.stderr);
+    assert_eq!(std::fs::read_to_string(&old).unwrap(), OLD);
+    assert_eq!(new.metadata().unwrap().mode() & 0o7777, 0o600);
+
+    let text = std::fs::read_to_string(&new).unwrap();
+    for line in OLD.lines() {
+        assert!(
+            text.lines().any(|it| it == line),
+            "{line} is not in\n{text}"
+        );
+    }
+    let configuration = loaded(text.as_bytes());
+    let [secrets, configmaps, rest] = &configuration.resources[..] else {
+        panic!("{text}")
+    };
+    let [old_key, key] = secrets.providers[0].keys() else {
+        panic!("{text}")
+    };
+    assert_eq!(old_key.name, "old");
+    // What the wildcard stored is still read.
+    assert_eq!(configmaps.resources, ["configmaps"]);
+    let expected = [Provider::Identity, Provider::Secretbox(vec![key.clone()])];
+    assert_eq!(configmaps.providers, expected);
+    assert_eq!(rest.resources, ["*.*"]);
+}
+
+#[test]
+fn a_file_is_extended_in_place_only_by_force() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.json");
+    let plugin = [
+        "--provider",
+        "kms",
+        "--kms-endpoint",
+        "unix:///run/kms.sock",
+    ];
+    assert_eq!(generate(&file, &["--output", "json"]).status, 0);
+    let before = std::fs::read_to_string(&file).unwrap();
+    let more = [
+        &["--from", file.to_str().unwrap(), "--resource", "events"][..],
+        &plugin,
+    ]
+    .concat();
+    assert_eq!(generate(&file, &more).status, 2);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), before);
+
+    let run = generate(&file, &[&more[..], &["--force"]].concat());
+    assert_eq!(run.status, 0, "{}", run.stderr);
+    let after = std::fs::read_to_string(&file).unwrap();
+    assert!(
+        after.starts_with(before.trim_end().trim_end_matches("\n  ]\n}")),
+        "{after}"
+    );
+    let configuration = loaded(after.as_bytes());
+    assert_eq!(configuration.resources.len(), 2);
+    assert_eq!(configuration.resources[1].providers[0].name(), "kms");
+    // A plugin of one name cannot be in two entries.
+    let twice = [
+        &more[..],
+        &["--resource", "leases.coordination.k8s.io", "--force"],
+    ]
+    .concat();
+    let refused = generate(&file, &twice);
+    assert_eq!(refused.status, 2, "{}", refused.stderr);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), after);
+}
+
+#[test]
+fn profiles_are_common_shapes() {
+    for (profile, resources) in [
+        ("secrets", &["secrets"][..]),
+        ("secrets-and-configmaps", &["secrets", "configmaps"]),
+        ("core", &["events", "*."]),
+        (
+            "all-but-events",
+            &["events", "leases.coordination.k8s.io", "*.*"],
+        ),
+        ("all", &["*.*"]),
+    ] {
+        let run = atrest([
+            "generate",
+            "-o",
+            "-",
+            "--profile",
+            profile,
+            "--output",
+            "json",
+        ]);
+        assert_eq!(run.status, 0, "{}", run.stderr);
+        assert!(run.stderr.contains("identity is last"), "{}", run.stderr);
+        let file: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+        let entries = file["resources"].as_array().unwrap();
+        let named: Vec<_> = entries
+            .iter()
+            .flat_map(|entry| entry["resources"].as_array().unwrap())
+            .collect();
+        assert_eq!(named, resources, "{profile}");
+        let last = &entries.last().unwrap()["providers"];
+        assert!(last[0]["secretbox"].is_object(), "{last}");
+        assert!(last[1]["identity"].is_object(), "{last}");
+        for entry in &entries[..entries.len() - 1] {
+            assert_eq!(entry["providers"], serde_json::json!([{"identity": {}}]));
+        }
+    }
+    for more in [&["--resource", "secrets"][..], &["--from", "a.yaml"]] {
+        let arguments = ["generate", "-o", "-", "--profile", "all"];
+        assert_eq!(atrest(arguments.iter().chain(more)).status, 2, "{more:?}");
+    }
+}

@@ -5,7 +5,12 @@
     reason = "a test may panic and use std"
 )]
 
+mod editor;
+mod explain;
+mod fix;
 mod generate;
+mod junit;
+mod sarif;
 mod schema;
 mod validate;
 

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{atrest, atrest_with, repository, schema};
 
-const GOOD: &str = "\
+pub(crate) const GOOD: &str = "\
 apiVersion: apiserver.config.k8s.io/v1
 kind: EncryptionConfiguration
 resources:
@@ -24,7 +24,7 @@ resources:
       - kms: {name: one, endpoint: unix:///k}
 ";
 
-fn bad(secret: &str) -> String {
+pub(crate) fn bad(secret: &str) -> String {
     format!(
         "apiVersion: apiserver.config.k8s.io/v1\n\
          kind: EncryptionConfiguration\n\
@@ -49,12 +49,91 @@ fn text_names_the_place_the_rule_and_the_fix() {
     assert_eq!(
         run.stdout,
         "-:9:23: error[AR-C018]: the secret is not base64\n\
+         \x20   9 |               secret: **********\n\
+         \x20     |                       ^\n\
          \x20   at:  resources[0].providers[0].aescbc.keys[0].secret\n\
          \x20   fix: encode the key with padding and without blanks: \
          `head -c 32 /dev/urandom | base64`\n\
          -: kube-apiserver 1.37 rejects it: 1 error\n"
     );
     assert_eq!(run.stderr, "");
+}
+
+#[test]
+fn color_is_for_terminals_or_on_demand() {
+    let of = |arguments: &[&str]| {
+        let run = atrest_with(
+            ["validate", "-"].iter().chain(arguments),
+            bad("x").as_bytes(),
+        );
+        run.stdout
+    };
+    let plain = of(&[]);
+    assert!(!plain.contains('\u{1b}'));
+    assert_eq!(of(&["--color", "never"]), plain);
+    let colored = of(&["--color", "always"]);
+    assert!(
+        colored.contains("\u{1b}[31merror[AR-C018]\u{1b}[0m: "),
+        "{colored}"
+    );
+    assert!(colored.contains("\u{1b}[31m^\u{1b}[0m\n"), "{colored}");
+    let mut bare = colored;
+    for style in ["\u{1b}[1m", "\u{1b}[31m", "\u{1b}[0m"] {
+        bare = bare.replace(style, "");
+    }
+    assert_eq!(bare, plain);
+}
+
+#[test]
+fn excerpts_are_shown_once_and_cut_to_fit() {
+    let long = bad("x").replace(
+        "[secrets]",
+        &format!("[{}Secrets, '*']", "secrets, ".repeat(40)),
+    );
+    let run = atrest_with(["validate", "-"], long.as_bytes());
+    let lines: Vec<_> = run.stdout.lines().collect();
+    let at = lines
+        .iter()
+        .position(|line| line.contains("AR-C007"))
+        .unwrap();
+    let (excerpt, caret) = (lines[at + 1], lines[at + 2]);
+    assert!(
+        excerpt.starts_with("    4 | …") && excerpt.chars().count() <= 100,
+        "{excerpt}"
+    );
+    let column = caret.chars().position(|scalar| scalar == '^').unwrap();
+    let rest: String = excerpt.chars().skip(column).collect();
+    assert!(rest.starts_with("Secrets, '*'"), "{excerpt}\n{caret}");
+
+    // Two findings at one place.
+    let both = bad("x")
+        .replace("name: key1\n", "{}\n")
+        .replace("              secret: x\n", "");
+    let run = atrest_with(["validate", "-"], both.as_bytes());
+    let excerpts = run
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("    8 | "));
+    let findings = run
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("-:8:15: "));
+    assert_eq!(
+        (findings.count(), excerpts.count()),
+        (2, 1),
+        "{}",
+        run.stdout
+    );
+}
+
+#[test]
+fn several_files_have_a_summary() {
+    let folder = repository().join("examples/encryption-configuration");
+    let file = folder.join("kms.yaml").display().to_string();
+    let run = atrest_with(["validate", &file, "-", "/dev/null/x"], b"");
+    assert_eq!(run.status, 2);
+    let last = run.stdout.lines().last().unwrap();
+    assert_eq!(last, "3 files: 1 accepted, 1 rejected, 1 unread");
 }
 
 #[test]
@@ -233,4 +312,151 @@ fn no_output_shows_a_secret() {
             }
         }
     }
+}
+
+const KEY1: (&str, &str) = ("key1", "4fjLDRAKvAyPQAWgAxnYG3uFL9LzXSWWWlFkl2AXW5I=");
+const KEY2: (&str, &str) = ("key2", "eD0h2oQWq0K1dWnMm8c1bDk7X0fG3M0y5mTqJr3b1fE=");
+
+/// One entry for Secrets with these keys of secretbox, and identity behind them.
+fn lintable(keys: &[(&str, &str)]) -> String {
+    let (head, identity) = GOOD.split_at(GOOD.find("      - identity").unwrap());
+    let keys: String = keys
+        .iter()
+        .map(|(name, secret)| format!("            - {{name: {name}, secret: {secret}}}\n"))
+        .collect();
+    format!("{head}      - secretbox:\n          keys:\n{keys}{identity}")
+}
+
+fn ids(stdout: &str) -> Vec<String> {
+    let json: Value = serde_json::from_str(stdout).unwrap();
+    schema::check("validate-v1.json", &json);
+    let files = json["files"].as_array().unwrap();
+    let findings = files
+        .iter()
+        .flat_map(|it| it["findings"].as_array().unwrap());
+    findings
+        .map(|it| it["id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn lints_leave_the_verdict_alone_and_can_be_allowed() {
+    let run = atrest_with(["validate", "-"], GOOD.as_bytes());
+    assert_eq!(run.status, 0);
+    assert_eq!(
+        run.stdout,
+        "-:6:9: warning[AR-L001]: what is written of \"secrets\" is stored in plaintext\n\
+         \x20   6 |       - identity: {}\n\
+         \x20     |         ^\n\
+         \x20   at:  resources[0].providers[0]\n\
+         \x20   fix: put a provider that encrypts in front: `atrest generate` makes one with its key\n\
+         -: kube-apiserver 1.37 accepts it: 1 warning\n"
+    );
+    assert_eq!(status(GOOD, &["--fail-on", "warning"]), 1);
+    assert_eq!(
+        status(GOOD, &["--fail-on", "warning", "--allow", "AR-L001"]),
+        0
+    );
+
+    let file = lintable(&[KEY1]);
+    assert_eq!(status(&file, &["--fail-on", "warning"]), 0);
+    assert_eq!(status(&file, &["--fail-on", "info"]), 1);
+    let allow = ["--fail-on", "info", "--allow", "AR-L001", "--allow=ar-l003"];
+    assert_eq!(status(&file, &allow), 0);
+    for id in ["AR-L000", "AR-C002", "identity"] {
+        assert_eq!(status(&file, &["--allow", id]), 2, "{id}");
+    }
+}
+
+#[test]
+fn the_file_system_is_looked_at() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.yaml");
+    std::fs::write(&path, lintable(&[KEY1])).unwrap();
+    let of = |path: &std::path::Path, mode: u32| {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+        ids(&atrest(["validate", "--output=json", path.to_str().unwrap()]).stdout)
+    };
+    assert_eq!(of(&path, 0o600), ["AR-L003"]);
+    assert_eq!(of(&path, 0o666), ["AR-L048", "AR-L049", "AR-L003"]);
+    let link = folder.path().join("link.yaml");
+    symlink(&path, &link).unwrap();
+    assert_eq!(of(&link, 0o600), ["AR-L051", "AR-L003"]);
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).unwrap();
+    assert_eq!(of(&path, 0o600), ["AR-L052", "AR-L003"]);
+}
+
+#[test]
+fn files_of_several_servers_are_compared_with_the_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let old = path("old", &lintable(&[KEY1]));
+    let copy = path("copy", &lintable(&[KEY1]));
+    let comment = path("comment", &format!("# node 2\n{}", lintable(&[KEY1])));
+    let reads = path("reads", &lintable(&[KEY1, KEY2]));
+    let writes = path("writes", &lintable(&[KEY2, KEY1]));
+    let broken = path("broken", "a: [");
+    let of = |files: &[&String]| {
+        let arguments = ["validate", "--same", "--output=json", "--allow=AR-L003"];
+        let files = files.iter().map(|it| it.as_str());
+        let run = atrest(arguments.into_iter().chain(files));
+        (run.status, ids(&run.stdout).join(" "))
+    };
+    let is = |status: i32, ids: &str| (status, ids.to_owned());
+    assert_eq!(of(&[&old, &copy]), is(0, ""));
+    assert_eq!(of(&[&old, &comment]), is(0, "AR-L057"));
+    assert_eq!(of(&[&old, &reads]), is(1, "AR-L058"));
+    assert_eq!(of(&[&reads, &writes]), is(1, "AR-L058"));
+    assert_eq!(of(&[&old, &writes]), is(1, "AR-L059"));
+    assert_eq!(of(&[&old, &copy, &writes]), is(1, "AR-L059"));
+    assert_eq!(of(&[&broken, &old]), is(1, "AR-D002"));
+    assert_eq!(atrest(["validate", "--same", &old]).status, 2);
+    let run = atrest(["validate", &old, &writes]);
+    assert_eq!(run.status, 0, "they are compared only when asked for");
+
+    let stdin = lintable(&[KEY2, KEY1]);
+    let run = atrest_with(["validate", "--same", &old, "-"], stdin.as_bytes());
+    assert_eq!(run.status, 1);
+    let said = "\"secrets\": the other server cannot read what this one writes with secretbox key \"key2\"";
+    assert!(run.stdout.contains(said), "{}", run.stdout);
+}
+
+#[test]
+fn a_cluster_that_cannot_be_asked_is_no_verdict() {
+    let run = atrest_with(
+        ["validate", "-", "--kubeconfig", "/missing"],
+        GOOD.as_bytes(),
+    );
+    assert_eq!((run.status, run.stdout.as_str()), (2, ""));
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = folder.path().join("kubeconfig");
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    std::fs::write(
+        &kubeconfig,
+        format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
+             clusters: [{{name: c, cluster: {{server: 'https://{nobody}'}}}}]\n\
+             users: [{{name: c, user: {{token: t}}}}]\n\
+             contexts: [{{name: c, context: {{cluster: c, user: c}}}}]\n"
+        ),
+    )
+    .unwrap();
+    let kubeconfig = kubeconfig.to_str().unwrap();
+    let run = atrest_with(
+        ["validate", "-", "--kubeconfig", kubeconfig],
+        GOOD.as_bytes(),
+    );
+    assert_eq!((run.status, run.stdout.as_str()), (3, ""), "{}", run.stderr);
+    assert!(run.stderr.contains("cannot reach"), "{}", run.stderr);
 }

@@ -160,6 +160,21 @@ pub fn replace(path: &Path, bytes: &[u8], expected: Option<Fingerprint>) -> Resu
     result
 }
 
+/// Takes a file away from all but its owner: mode 0600.
+pub fn restrict(path: &Path) -> Result<(), Error> {
+    refuse_links(path)?;
+    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits() as i32)
+        .open(path)
+        .map_err(os("read", path))?;
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(0o600))
+        .map_err(std::io::Error::from)
+        .and_then(|()| file.sync_all())
+        .map_err(os("restrict", path))
+}
+
 /// Removes the dot-temporary that a killed [`replace`] of this path left behind.
 pub fn remove_leftover(path: &Path) -> Result<(), Error> {
     let temporary = temporary_path(path);
@@ -325,6 +340,19 @@ mod tests {
         let path = folder.path().join("config.yaml");
         replace(&path, b"new", None).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+    }
+
+    #[test]
+    fn a_file_is_its_owners_alone() {
+        let folder = folder();
+        let path = folder.path().join("config.yaml");
+        create(&path, b"old").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        restrict(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+        let link = folder.path().join("link");
+        symlink(&path, &link).unwrap();
+        assert!(matches!(restrict(&link), Err(Error::Symlink { .. })));
     }
 
     #[test]

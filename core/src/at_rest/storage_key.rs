@@ -54,6 +54,11 @@ impl GroupResource {
         self.resource == "*" || self.group == "*"
     }
 
+    /// Whether this is a wildcard that stands for the other one, too: `*.apps`, `*.*`.
+    pub fn includes(&self, other: &Self) -> bool {
+        self.resource == "*" && (self.group == "*" || self.group == other.group)
+    }
+
     /// The directory below the prefix that holds the resource's objects, with its slash.
     pub fn directory(&self, prefix: &str) -> String {
         let below = match (self.group.as_str(), self.resource.as_str()) {

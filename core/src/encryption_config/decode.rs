@@ -91,6 +91,7 @@ pub(super) struct NamedKey {
 /// `kms`
 #[derive(Debug)]
 pub(super) struct Plugin {
+    pub(super) place: Place,
     pub(super) api_version: At<Text>,
     pub(super) name: At<Text>,
     pub(super) endpoint: At<Text>,
@@ -385,6 +386,7 @@ impl Decoder<'_> {
     fn plugin(&mut self, id: NodeId, path: &str, before: Option<Plugin>) -> Plugin {
         let place = self.tree.place(id);
         let mut plugin = before.unwrap_or(Plugin {
+            place,
             api_version: At::absent(place),
             name: At::absent(place),
             endpoint: At::absent(place),

@@ -56,7 +56,65 @@ pub(super) fn shown(name: &str, beside_secrets: bool) -> Option<&str> {
     const LONGEST: usize = 20; // the shortest key has 24 characters in base64
     let is_word = name.len() <= LONGEST && name.bytes().all(|byte| byte.is_ascii_alphabetic());
     let near = || WORDS.iter().any(|word| distance(word, name) <= 2);
-    shown_in_path(name).or_else(|| (is_word && (!beside_secrets || near())).then_some(name))
+    let is_short = name.len() <= SHORT_WORD && !beside_secrets;
+    shown_in_path(name).or_else(|| (is_word && (is_short || near())).then_some(name))
+}
+
+/// Of a word with so many letters nobody makes a passphrase.
+const SHORT_WORD: usize = 7;
+
+/// Whether the text reads like the name of something public, a resource or a plugin, and not like a
+/// key: words in one case or in camel case, with few digits.
+pub(super) fn reads_as_name(text: &str) -> bool {
+    let is_phrase = text.len() > 15 && text.split_whitespace().count() > 1;
+    let mut runs = text.split(|scalar: char| !scalar.is_alphanumeric());
+    text.len() <= 253 && !is_phrase && runs.all(is_word)
+}
+
+/// [`reads_as_name`] for names that stand beside secrets, with which they are easily swapped.
+pub(super) fn reads_as_key_name(text: &str) -> bool {
+    let is_minted = || {
+        text.split_once('-').is_some_and(|(day, digest)| {
+            day.len() == 8
+                && digest.len() == 8
+                && day.bytes().all(|byte| byte.is_ascii_digit())
+                && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
+        })
+    };
+    let mut words = text.split(|scalar: char| !scalar.is_alphabetic());
+    let is_short = |word: &str| word.len() <= SHORT_WORD || shown_in_path(word).is_some();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    is_minted()
+        || text.len() <= 15
+            && text.bytes().all(is_plain)
+            && reads_as_name(text)
+            && words.all(is_short)
+}
+
+fn is_word(run: &str) -> bool {
+    const LONGEST: usize = 40; // validatingadmissionpolicybindings has 33
+    const LONGEST_ODD: usize = 15;
+
+    let is_upper: Vec<bool> = run.chars().map(char::is_uppercase).collect();
+    let capitals = is_upper.iter().filter(|it| **it).count();
+    let cased = match capitals {
+        0 => true,
+        // SECRETS
+        all if all == is_upper.len() => all <= LONGEST_ODD,
+        // EncryptionConfiguration
+        some => some * 3 <= is_upper.len() && !is_upper.windows(2).any(|pair| pair == [true; 2]),
+    };
+    let digits: Vec<bool> = run.bytes().map(|byte| byte.is_ascii_digit()).collect();
+    let spelled = match digits.windows(2).filter(|pair| pair[0] != pair[1]).count() {
+        0 if digits.first() == Some(&true) => run.len() <= 8,
+        0 => run.len() <= LONGEST && (run.is_ascii() || run.len() <= LONGEST_ODD),
+        // key1, k8s
+        1 | 2 => run.len() <= LONGEST_ODD,
+        // v1beta1
+        3 => run.len() <= 9 && run.starts_with('v'),
+        _ => false,
+    };
+    cased && spelled
 }
 
 /// The known field that was likely meant.
@@ -70,7 +128,7 @@ pub(super) fn meant<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
 }
 
 /// How many letters have to be put in, left out or changed, case aside.
-fn distance(a: &str, b: &str) -> usize {
+pub(super) fn distance(a: &str, b: &str) -> usize {
     if b.len() > 2 * a.len() + 8 {
         return b.len();
     }
@@ -102,6 +160,54 @@ mod tests {
     }
 
     #[test]
+    fn names_are_told_from_keys() {
+        for name in [
+            "",
+            "secrets",
+            "*.apps",
+            "Secrets",
+            "SECRETS",
+            "configMaps",
+            "validatingadmissionpolicybindings.admissionregistration.k8s.io",
+            "apiserver.config.k8s.io/v1beta1",
+            "ec2nodeclasses.karpenter.k8s.aws",
+            "aws-encryption-provider",
+        ] {
+            assert!(reads_as_name(name), "{name}");
+        }
+        for name in [
+            "key1",
+            "key-2026-q1",
+            "20261122-0f3a9c41",
+            "old_key",
+            "Secret",
+            "",
+        ] {
+            assert!(reads_as_key_name(name), "{name}");
+        }
+        for secret in [
+            "bm8ga2V5LCBidXQgYXMgbG9uZyBhcyBvbmUgaXMuLi4=",
+            "AAAAAAAAAAAAAAAAAAAAAAAA",
+            "c2VjcmV0MTIz",
+            "hunter2hunter2",
+            "0123456789",
+            "6a6f6b65206f6e20796f7521",
+            "correct horse battery",
+            "Tr0ub4dor&3Tr0ub4dor",
+        ] {
+            assert!(!reads_as_name(secret), "{secret}");
+        }
+        for secret in [
+            "correcthorse",
+            "correct-horse-ba",
+            "supersecret",
+            "passphrase",
+        ] {
+            assert!(!reads_as_key_name(secret), "{secret}");
+        }
+    }
+
+    #[test]
     fn what_may_be_a_key_is_not_shown() {
         assert_eq!(shown("pandas", false), Some("pandas"));
         assert_eq!(shown("pandas", true), None);
@@ -111,6 +217,7 @@ mod tests {
             "c2VjcmV0",
             "hunter2",
             "AAAAAAAAAAAAAAAAAAAAAAAA",
+            "passphrase",
             "secret=x",
             "a b",
         ] {

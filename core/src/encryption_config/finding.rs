@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use super::fields::reads_as_name;
 use super::ids::Rule;
 
 /// Something that is wrong with a file. No field ever holds a secret.
@@ -189,7 +190,7 @@ impl Finding {
 pub(super) struct Report(Vec<Finding>);
 
 impl Report {
-    const MOST: usize = 1000;
+    pub(super) const MOST: usize = 1000;
 
     pub(super) fn push(&mut self, finding: Finding) {
         if self.0.len() < Self::MOST {
@@ -203,9 +204,12 @@ impl Report {
 }
 
 /// A name, version or resource in quotes: one line, no control characters, not endless. Never for
-/// what may be a secret.
+/// what may be a secret; a key that stands where it does not belong is masked.
 pub(super) fn quote(text: &str) -> String {
     const LONGEST: usize = 100;
+    if !reads_as_name(text) {
+        return "\"***\"".to_owned();
+    }
     let mut quoted = String::from("\"");
     for (index, scalar) in text.chars().enumerate() {
         if index == LONGEST {
@@ -244,6 +248,7 @@ mod tests {
             quote("a\n\"b\"\u{1b}[31m\u{202e}é"),
             r#""a\n\"b\"\u{1b}[31m\u{202e}é""#
         );
-        assert_eq!(quote(&"x".repeat(1000)).chars().count(), 103);
+        assert_eq!(quote(&"x.".repeat(120)).chars().count(), 103);
+        assert_eq!(quote("bm8ga2V5LCBidXQgYXMgbG9uZw=="), "\"***\"");
     }
 }

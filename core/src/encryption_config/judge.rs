@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::decode::{At, Draft, Element, Entry, List, NamedKey, decode};
 use super::finding::{Finding, Place, Report, fault};
 use super::model::{EncryptionConfiguration, Key, Kms, KmsVersion, Provider, ResourceEntry};
-use super::tree::{MAX_BYTES, Text};
+use super::tree::{MAX_BYTES, Text, Tree};
 use super::{dialect, ids, json, rules, yaml};
 
 /// The kube-apiserver that judges.
@@ -117,9 +117,10 @@ pub fn judge(source: &[u8], server: &Server) -> Judgement {
         return reject(Stage::Empty, vec![finding]);
     }
     let draft = match decode_source(source, server) {
-        Ok((draft, findings)) if findings.is_empty() => draft,
-        Ok((_, mut findings)) => {
+        Ok((_, draft, findings)) if findings.is_empty() => draft,
+        Ok((_, _, mut findings)) => {
             findings.sort_by_key(|finding| (finding.line, finding.column));
+            findings.truncate(Report::MOST);
             return reject(Stage::Decode, findings);
         }
         Err(findings) => return reject(Stage::Decode, findings),
@@ -143,7 +144,11 @@ pub fn judge(source: &[u8], server: &Server) -> Judgement {
     }
 }
 
-fn decode_source(source: &[u8], server: &Server) -> Result<(Draft, Vec<Finding>), Vec<Finding>> {
+/// The tree and the draft of a file, and what the server's decoder refuses in it.
+pub(super) fn decode_source(
+    source: &[u8],
+    server: &Server,
+) -> Result<(Tree, Draft, Vec<Finding>), Vec<Finding>> {
     if source.len() > MAX_BYTES {
         return Err(vec![fault(
             ids::TOO_LARGE,
@@ -155,18 +160,19 @@ fn decode_source(source: &[u8], server: &Server) -> Result<(Draft, Vec<Finding>)
     }
     if is_json(source) {
         let tree = json::read(source).map_err(|finding| vec![finding])?;
-        return decode(&tree, false, server);
+        let (draft, findings) = decode(&tree, false, server)?;
+        return Ok((tree, draft, findings));
     }
     let (tree, duplicates) = yaml::read(source).map_err(|finding| vec![finding])?;
     let (draft, mut findings) = decode(&tree, true, server)?;
     if server.is_strict() {
         findings.extend(duplicates);
     }
-    Ok((draft, findings))
+    Ok((tree, draft, findings))
 }
 
 /// Go's own test: the first character that is no white space, of any script, is a brace.
-fn is_json(source: &[u8]) -> bool {
+pub(super) fn is_json(source: &[u8]) -> bool {
     let text = match std::str::from_utf8(source) {
         Ok(text) => text,
         Err(error) => std::str::from_utf8(&source[..error.valid_up_to()]).unwrap_or_default(),

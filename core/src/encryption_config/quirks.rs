@@ -160,7 +160,7 @@ impl Adapted {
 }
 
 /// UTF-16 with a byte order mark is YAML, too. libyaml-safer loses its way in it.
-fn from_utf16(source: &[u8]) -> Result<Option<Zeroizing<String>>, Half> {
+pub(super) fn from_utf16(source: &[u8]) -> Result<Option<Zeroizing<String>>, Half> {
     let (rest, unit): (_, fn([u8; 2]) -> u16) = match source {
         [0xff, 0xfe, rest @ ..] => (rest, u16::from_le_bytes),
         [0xfe, 0xff, rest @ ..] => (rest, u16::from_be_bytes),

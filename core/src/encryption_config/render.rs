@@ -1,13 +1,11 @@
-//! Writes a file that every kube-apiserver loads, strict or lenient, YAML 1.1 or JSON.
+//! Writes what every kube-apiserver loads, strict or lenient, YAML 1.1 or JSON: a whole file, or a
+//! part of one in the style of its neighbours.
 
-use std::time::Duration;
-
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use zeroize::Zeroizing;
-
-use super::model::{EncryptionConfiguration, Key, Kms, KmsVersion, Provider, ResourceEntry};
+use super::buffer::Buffer;
+use super::form::Form;
+use super::model::EncryptionConfiguration;
 use super::resolve::is_text;
+use super::tree::{NodeId, Pair, Style, Text, Tree, Value};
 use crate::secret::SecretBytes;
 
 /// The form of the file.
@@ -22,292 +20,325 @@ pub enum Format {
 /// Writes the configuration. Whatever is the server's default is left out, except the version of
 /// a KMS plugin's API, whose default is the one that is deprecated.
 pub fn render(configuration: &EncryptionConfiguration, format: Format) -> SecretBytes {
-    // One allocation: what a growing buffer leaves behind would not be zeroized.
-    let mut out = Zeroizing::new(Vec::with_capacity(room(configuration)));
-    match format {
-        Format::Yaml => yaml(configuration, &mut out),
-        Format::Json => json(configuration, &mut out),
+    let form = Form::of(configuration);
+    let mut writer = Writer::new(Layout::default());
+    match (format, &form) {
+        (Format::Yaml, Form::Map(fields)) => writer.fields(fields, 0, true, Sample::NONE),
+        _ => {
+            writer.layout.is_json = true;
+            writer.flow(&form, Some(0), Sample::NONE);
+            writer.out.push("\n");
+        }
     }
-    SecretBytes::new(std::mem::take(&mut *out))
+    writer.out.into_secret()
 }
 
-/// More bytes than any form of the configuration has.
-fn room(configuration: &EncryptionConfiguration) -> usize {
-    const LINE: usize = 64; // indentation and field name
-    const ESCAPE: usize = 12; // the longest form of one scalar
-    let mut room = 4 * LINE;
-    for entry in &configuration.resources {
-        room += 4 * LINE;
-        for resource in &entry.resources {
-            room += LINE + ESCAPE * resource.len();
-        }
-        for provider in &entry.providers {
-            room += 4 * LINE;
-            for key in provider.keys() {
-                room += 4 * LINE + ESCAPE * key.name.len() + 2 * key.secret.len();
-            }
-            if let Provider::Kms(kms) = provider {
-                room += 8 * LINE + ESCAPE * (kms.name.len() + kms.endpoint.len());
-            }
-        }
-    }
-    room
+/// How a file is laid out.
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    pub(super) is_json: bool,
+    pub(super) line_break: &'static str,
+    /// Columns from a block mapping's key to the dashes of the list that is its value.
+    pub(super) list: usize,
+    /// Columns from a block mapping's key to the keys of the mapping that is its value.
+    pub(super) map: usize,
+    /// Blanks after a dash.
+    pub(super) gap: usize,
+    /// Before the first level of a flow collection over several lines.
+    pub(super) margin: String,
+    /// What each level adds to it.
+    pub(super) unit: String,
+    /// Whether a blank follows a colon and a comma.
+    pub(super) is_spaced: bool,
 }
 
-fn yaml(configuration: &EncryptionConfiguration, out: &mut Vec<u8>) {
-    push(
-        out,
-        "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\n",
-    );
-    if configuration.resources.is_empty() {
-        push(out, "resources: []\n");
-        return;
-    }
-    push(out, "resources:\n");
-    for ResourceEntry {
-        resources,
-        providers,
-    } in &configuration.resources
-    {
-        push(out, "  - resources:");
-        push(out, if resources.is_empty() { " []\n" } else { "\n" });
-        for resource in resources {
-            push(out, "      - ");
-            yaml_string(resource, out);
-            push(out, "\n");
-        }
-        push(out, "    providers:");
-        push(out, if providers.is_empty() { " []\n" } else { "\n" });
-        for provider in providers {
-            yaml_provider(provider, out);
+impl Default for Layout {
+    fn default() -> Self {
+        Self {
+            is_json: false,
+            line_break: "\n",
+            list: 2,
+            map: 2,
+            gap: 1,
+            margin: String::new(),
+            unit: "  ".to_owned(),
+            is_spaced: true,
         }
     }
 }
 
-fn yaml_provider(provider: &Provider, out: &mut Vec<u8>) {
-    push(out, "      - ");
-    push(out, provider.name());
-    match provider {
-        Provider::Identity => push(out, ": {}\n"),
-        Provider::AesCbc(keys) | Provider::AesGcm(keys) | Provider::Secretbox(keys) => {
-            push(out, ":\n          keys:");
-            push(out, if keys.is_empty() { " []\n" } else { "\n" });
-            for Key { name, secret } in keys {
-                push(out, "            - name: ");
-                yaml_string(name, out);
-                push(out, "\n              secret: ");
-                yaml_string(&encoded(secret), out);
-                push(out, "\n");
-            }
-        }
-        Provider::Kms(kms) => {
-            push(out, ":\n");
-            for (field, value) in kms_fields(kms) {
-                push(out, "          ");
-                push(out, field);
-                push(out, ": ");
-                match value {
-                    Value::Text(text) => yaml_string(&text, out),
-                    Value::Number(number) => push(out, &number.to_string()),
-                }
-                push(out, "\n");
-            }
-        }
+/// What stands in the file already and is to be resembled.
+#[derive(Clone, Copy)]
+pub(super) struct Sample<'a>(Option<(&'a Tree, NodeId)>);
+
+impl<'a> Sample<'a> {
+    pub(super) const NONE: Self = Self(None);
+
+    pub(super) fn new(tree: &'a Tree, id: NodeId) -> Self {
+        Self(Some((tree, id)))
     }
-}
 
-fn json(configuration: &EncryptionConfiguration, out: &mut Vec<u8>) {
-    push(
-        out,
-        "{\n  \"apiVersion\": \"apiserver.config.k8s.io/v1\",\n",
-    );
-    push(
-        out,
-        "  \"kind\": \"EncryptionConfiguration\",\n  \"resources\": ",
-    );
-    json_list(&configuration.resources, 2, out, |entry, out| {
-        push(out, "{\n      \"resources\": ");
-        json_list(&entry.resources, 6, out, |resource, out| {
-            json_string(resource, out)
-        });
-        push(out, ",\n      \"providers\": ");
-        json_list(&entry.providers, 6, out, json_provider);
-        push(out, "\n    }");
-    });
-    push(out, "\n}\n");
-}
-
-fn json_provider(provider: &Provider, out: &mut Vec<u8>) {
-    push(out, "{\n          \"");
-    push(out, provider.name());
-    push(out, "\": ");
-    match provider {
-        Provider::Identity => push(out, "{}"),
-        Provider::AesCbc(keys) | Provider::AesGcm(keys) | Provider::Secretbox(keys) => {
-            push(out, "{\n            \"keys\": ");
-            json_list(keys, 12, out, |Key { name, secret }, out| {
-                push(out, "{\n                \"name\": ");
-                json_string(name, out);
-                push(out, ",\n                \"secret\": ");
-                json_string(&encoded(secret), out);
-                push(out, "\n              }");
-            });
-            push(out, "\n          }");
-        }
-        Provider::Kms(kms) => {
-            push(out, "{");
-            for (index, (field, value)) in kms_fields(kms).enumerate() {
-                push(
-                    out,
-                    if index == 0 {
-                        "\n            \""
-                    } else {
-                        ",\n            \""
-                    },
-                );
-                push(out, field);
-                push(out, "\": ");
-                match value {
-                    Value::Text(text) => json_string(&text, out),
-                    Value::Number(number) => push(out, &number.to_string()),
-                }
-            }
-            push(out, "\n          }");
-        }
+    fn style(self) -> Option<Style> {
+        self.0.map(|(tree, id)| match tree.node(id).value {
+            Value::Alias(target) => tree.node(target).style,
+            _ => tree.node(id).style,
+        })
     }
-    push(out, "\n        }");
-}
 
-fn json_list<T>(
-    items: &[T],
-    indentation: usize,
-    out: &mut Vec<u8>,
-    mut item: impl FnMut(&T, &mut Vec<u8>),
-) {
-    push(out, "[");
-    for (index, value) in items.iter().enumerate() {
-        push(out, if index == 0 { "\n" } else { ",\n" });
-        out.resize(out.len() + indentation + 2, b' ');
-        item(value, out);
-    }
-    if !items.is_empty() {
-        push(out, "\n");
-        out.resize(out.len() + indentation, b' ');
-    }
-    push(out, "]");
-}
-
-enum Value {
-    Text(String),
-    Number(i32),
-}
-
-fn kms_fields(kms: &Kms) -> impl Iterator<Item = (&'static str, Value)> {
-    // The server refuses a cachesize for v2.
-    let cachesize = match kms.api_version {
-        KmsVersion::V1 => kms.cachesize,
-        KmsVersion::V2 => None,
-    };
-    let timeout = (kms.timeout != Kms::DEFAULT_TIMEOUT).then(|| go_duration(kms.timeout));
-    [
-        Some(("apiVersion", Value::Text(kms.api_version.to_string()))),
-        Some(("name", Value::Text(kms.name.clone()))),
-        Some(("endpoint", Value::Text(kms.endpoint.clone()))),
-        cachesize.map(|size| ("cachesize", Value::Number(size))),
-        timeout.map(|timeout| ("timeout", Value::Text(timeout))),
-    ]
-    .into_iter()
-    .flatten()
-}
-
-/// A duration as Go's `time.ParseDuration` reads it: `1m30s`, `1.5s`, `20ms`.
-fn go_duration(duration: Duration) -> String {
-    let nanoseconds = duration.as_nanos();
-    let exact = |unit: u128| {
-        nanoseconds
-            .is_multiple_of(unit)
-            .then_some(nanoseconds / unit)
-    };
-    if nanoseconds < 1_000_000_000 {
-        return match (exact(1_000_000), exact(1_000)) {
-            (Some(milliseconds), _) => format!("{milliseconds}ms"),
-            (None, Some(microseconds)) => format!("{microseconds}us"),
-            (None, None) => format!("{nanoseconds}ns"),
+    /// The field, or what stands in its place in a provider of another kind.
+    fn field(self, name: &str, value: &Form) -> Self {
+        let pairs = self.pairs();
+        let named = |pair: &&Pair| {
+            self.0
+                .and_then(|(tree, _)| tree.text(pair.key))
+                .map(Text::expose)
+                == Some(name)
         };
+        let alike = |sample: &Self| !matches!(value, Form::Map(_)) || !sample.pairs().is_empty();
+        let found = pairs.iter().find(named).or(pairs.first());
+        let found = found.and_then(|pair| self.0.map(|(tree, _)| Self::new(tree, pair.value)));
+        found.filter(alike).unwrap_or(Self::NONE)
     }
-    let seconds = duration.as_secs();
-    let mut text = String::new();
-    for (amount, unit) in [(seconds / 3600, 'h'), (seconds / 60 % 60, 'm')] {
-        if amount > 0 {
-            text.push_str(&amount.to_string());
-            text.push(unit);
+
+    fn item(self) -> Self {
+        match self.0.map(|(tree, id)| (tree, tree.value(id))) {
+            Some((tree, Value::List(items))) => {
+                items.first().map_or(Self::NONE, |id| Self::new(tree, *id))
+            }
+            _ => Self::NONE,
         }
     }
-    let fraction = format!("{:09}", duration.subsec_nanos());
-    let fraction = fraction.trim_end_matches('0');
-    match (seconds % 60, fraction) {
-        (0, "") => {}
-        (seconds, "") => text.push_str(&format!("{seconds}s")),
-        (seconds, fraction) => text.push_str(&format!("{seconds}.{fraction}s")),
+
+    fn pairs(self) -> &'a [Pair] {
+        match self.0.map(|(tree, id)| tree.value(id)) {
+            Some(Value::Map(pairs)) => pairs,
+            _ => &[],
+        }
     }
-    text
+
+    pub(super) fn has_quoted_names(self) -> bool {
+        let key = self.pairs().first().map(|pair| pair.key);
+        let node = self.0.zip(key).map(|((tree, _), key)| tree.node(key));
+        node.is_some_and(|node| node.style == Style::DoubleQuoted)
+    }
+
+    fn spans_lines(self) -> bool {
+        self.0.is_none_or(|(tree, id)| {
+            let (Value::List(_) | Value::Map(_)) = tree.node(id).value else {
+                return false;
+            };
+            let place = tree.place(id);
+            self.last()
+                .is_some_and(|last| tree.place(last).line > place.line)
+        })
+    }
+
+    fn last(self) -> Option<NodeId> {
+        let (tree, id) = self.0?;
+        match &tree.node(id).value {
+            Value::List(items) => items.last().copied(),
+            Value::Map(pairs) => pairs.last().map(|pair| pair.value),
+            _ => None,
+        }
+    }
 }
 
-fn encoded(secret: &SecretBytes) -> Zeroizing<String> {
-    // `encode` allocates once, with the length that it needs.
-    Zeroizing::new(BASE64_STANDARD.encode(secret.expose()))
+/// Writes values.
+pub(super) struct Writer {
+    pub(super) layout: Layout,
+    pub(super) out: Buffer,
 }
 
-fn push(out: &mut Vec<u8>, text: &str) {
-    out.extend_from_slice(text.as_bytes());
+impl Writer {
+    pub(super) fn new(layout: Layout) -> Self {
+        let out = Buffer::default();
+        Self { layout, out }
+    }
+
+    /// Fields of a block mapping whose keys stand in `column`, each to the end of its line;
+    /// `is_begun` says that what stands before the first one is there.
+    pub(super) fn fields(
+        &mut self,
+        fields: &[(&'static str, Form)],
+        column: usize,
+        is_begun: bool,
+        sample: Sample<'_>,
+    ) {
+        for (index, (name, value)) in fields.iter().enumerate() {
+            if index > 0 || !is_begun {
+                self.out.push_blanks(column);
+            }
+            self.out.push(name);
+            self.out.push(":");
+            self.field_value(value, column, sample.field(name, value));
+        }
+    }
+
+    /// From behind the colon.
+    fn field_value(&mut self, value: &Form, column: usize, sample: Sample<'_>) {
+        match value {
+            Form::List(items) if !items.is_empty() && sample.style() != Some(Style::Flow) => {
+                self.end_line();
+                for item in items {
+                    self.out.push_blanks(column + self.layout.list);
+                    self.item(item, column + self.layout.list, sample.item());
+                }
+            }
+            Form::Map(fields) if !fields.is_empty() && sample.style() != Some(Style::Flow) => {
+                self.end_line();
+                self.fields(fields, column + self.layout.map, false, sample);
+            }
+            value => {
+                self.out.push(" ");
+                self.flow(value, None, sample);
+                self.end_line();
+            }
+        }
+    }
+
+    /// An item of a block list from its dash, which stands in `column`, to the end of its line.
+    pub(super) fn item(&mut self, item: &Form, column: usize, sample: Sample<'_>) {
+        self.out.push("-");
+        self.out.push_blanks(self.layout.gap);
+        match item {
+            Form::Map(fields) if !fields.is_empty() && sample.style() != Some(Style::Flow) => {
+                self.fields(fields, column + 1 + self.layout.gap, true, sample);
+            }
+            item => {
+                self.flow(item, None, sample);
+                self.end_line();
+            }
+        }
+    }
+
+    /// A scalar, or a flow collection: on one line without `depth`, else over several ones unless
+    /// the sample is on one, from `depth` levels of indentation on.
+    pub(super) fn flow(&mut self, form: &Form, depth: Option<usize>, sample: Sample<'_>) {
+        let depth = depth.filter(|_| sample.spans_lines());
+        let inner = depth.map(|depth| depth + 1);
+        match form {
+            Form::Number(number) => self.out.push(&number.to_string()),
+            Form::Text(text) if self.layout.is_json => json_string(text.expose(), &mut self.out),
+            Form::Text(text) => yaml_string(text.expose(), sample.style(), &mut self.out),
+            Form::List(items) => {
+                self.out.push("[");
+                for (index, item) in items.iter().enumerate() {
+                    self.separate(index, inner);
+                    self.flow(item, inner, sample.item());
+                }
+                self.close(items.is_empty(), depth);
+                self.out.push("]");
+            }
+            Form::Map(fields) => {
+                self.out.push("{");
+                for (index, (name, value)) in fields.iter().enumerate() {
+                    self.separate(index, inner);
+                    self.name(name, sample.has_quoted_names());
+                    self.flow(value, inner, sample.field(name, value));
+                }
+                self.close(fields.is_empty(), depth);
+                self.out.push("}");
+            }
+        }
+    }
+
+    /// The name of a flow mapping's field, and the colon.
+    pub(super) fn name(&mut self, name: &str, is_quoted: bool) {
+        match self.layout.is_json || is_quoted {
+            true => json_string(name, &mut self.out),
+            false => self.out.push(name),
+        }
+        self.out
+            .push(if self.layout.is_spaced { ": " } else { ":" });
+    }
+
+    /// What stands before an item.
+    fn separate(&mut self, index: usize, depth: Option<usize>) {
+        if index > 0 {
+            self.out.push(",");
+        }
+        match depth {
+            Some(depth) => self.begin_line(depth),
+            None if index > 0 && self.layout.is_spaced => self.out.push(" "),
+            None => {}
+        }
+    }
+
+    fn close(&mut self, is_empty: bool, depth: Option<usize>) {
+        if let Some(depth) = depth.filter(|_| !is_empty) {
+            self.begin_line(depth);
+        }
+    }
+
+    fn begin_line(&mut self, depth: usize) {
+        self.end_line();
+        self.out.push(&self.layout.margin);
+        for _ in 0..depth {
+            self.out.push(&self.layout.unit);
+        }
+    }
+
+    fn end_line(&mut self) {
+        self.out.push(self.layout.line_break);
+    }
 }
 
-/// Plain where nobody can read anything else in it, else in double quotes.
-fn yaml_string(text: &str, out: &mut Vec<u8>) {
+/// In the quotes of the sample if it has some that fit. Else plain where nobody can read anything
+/// else in it, else in double quotes.
+fn yaml_string(text: &str, style: Option<Style>, out: &mut Buffer) {
     // Nobody's numbers end with an equals sign; base64 mostly does.
     let is_word = |first: char| first.is_ascii_alphabetic() || first == '/';
     let is_base64 = |first: char| text.ends_with('=') && (first.is_ascii_digit() || first == '+');
-    let plain = text.starts_with(|first| is_word(first) || is_base64(first))
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._/+=".contains(&byte))
-        && is_text(text);
-    if plain {
-        return push(out, text);
+    let is_plain = || {
+        text.starts_with(|first| is_word(first) || is_base64(first))
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-._/+=".contains(&byte))
+            && is_text(text)
+    };
+    match style {
+        Some(Style::SingleQuoted) if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) => {
+            out.push("'");
+            for (index, part) in text.split('\'').enumerate() {
+                out.push(if index > 0 { "''" } else { "" });
+                out.push(part);
+            }
+            return out.push("'");
+        }
+        Some(Style::DoubleQuoted) => {}
+        _ if is_plain() => return out.push(text),
+        _ => {}
     }
     quoted(text, out, |scalar, out| {
-        push(
-            out,
-            &match u32::from(scalar) {
-                value @ 0..=0xff => format!("\\x{value:02x}"),
-                value @ 0x100..=0xffff => format!("\\u{value:04x}"),
-                value => format!("\\U{value:08x}"),
-            },
-        );
+        out.push(&match u32::from(scalar) {
+            value @ 0..=0xff => format!("\\x{value:02x}"),
+            value @ 0x100..=0xffff => format!("\\u{value:04x}"),
+            value => format!("\\U{value:08x}"),
+        });
     });
 }
 
-fn json_string(text: &str, out: &mut Vec<u8>) {
+fn json_string(text: &str, out: &mut Buffer) {
     quoted(text, out, |scalar, out| {
         for unit in scalar.encode_utf16(&mut [0; 2]) {
-            push(out, &format!("\\u{unit:04x}"));
+            out.push(&format!("\\u{unit:04x}"));
         }
     });
 }
 
-fn quoted(text: &str, out: &mut Vec<u8>, escape: impl Fn(char, &mut Vec<u8>)) {
-    push(out, "\"");
+fn quoted(text: &str, out: &mut Buffer, escape: impl Fn(char, &mut Buffer)) {
+    out.push("\"");
     for scalar in text.chars() {
         match scalar {
-            '"' => push(out, "\\\""),
-            '\\' => push(out, "\\\\"),
-            '\n' => push(out, "\\n"),
-            '\r' => push(out, "\\r"),
-            '\t' => push(out, "\\t"),
-            ' '..='~' => push(out, scalar.encode_utf8(&mut [0; 4])),
-            _ if scalar.is_alphanumeric() => push(out, scalar.encode_utf8(&mut [0; 4])),
+            '"' => out.push("\\\""),
+            '\\' => out.push("\\\\"),
+            '\n' => out.push("\\n"),
+            '\r' => out.push("\\r"),
+            '\t' => out.push("\\t"),
+            ' '..='~' => out.push(scalar.encode_utf8(&mut [0; 4])),
+            _ if scalar.is_alphanumeric() => out.push(scalar.encode_utf8(&mut [0; 4])),
             _ => escape(scalar, out),
         }
     }
-    push(out, "\"");
+    out.push("\"");
 }

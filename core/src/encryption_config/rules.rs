@@ -13,12 +13,12 @@ use super::judge::Server;
 use super::tree::Text;
 
 /// A resource and its API group; the core group is empty.
-type GroupResource<'a> = (&'a str, &'a str);
+pub(super) type GroupResource<'a> = (&'a str, &'a str);
 
-const EVERYTHING: GroupResource<'static> = ("*", "*");
+pub(super) const EVERYTHING: GroupResource<'static> = ("*", "*");
 
 /// Splits at the first dot.
-fn group_resource(resource: &str) -> GroupResource<'_> {
+pub(super) fn group_resource(resource: &str) -> GroupResource<'_> {
     let (resource, group) = resource.split_once('.').unwrap_or((resource, ""));
     (group, resource)
 }

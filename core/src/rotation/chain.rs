@@ -9,7 +9,7 @@
 
 use crate::at_rest::GroupResource;
 use crate::encryption_config::{
-    EncryptionConfiguration, Key, Kms, KmsVersion, Provider, ResourceEntry,
+    Change, EncryptionConfiguration, Key, Kms, KmsVersion, Provider, Refusal, ResourceEntry,
 };
 
 /// A provider that keeps its keys in the configuration.
@@ -117,6 +117,9 @@ pub enum Error {
     /// A key of this name is there, with other bytes.
     #[error("there is another key named {0:?} in the configuration")]
     NameTaken(String),
+    /// The next configuration would be none that kube-apiserver accepts.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
 }
 
 /// The entries that are rotated: those that cover the resources, all of them where none is named.
@@ -198,17 +201,16 @@ impl Selection {
     ) -> Result<EncryptionConfiguration, Error> {
         let mut next = configuration.clone();
         for i in &self.entries {
-            let Some(entry) = next.resources.get_mut(*i) else {
-                continue;
-            };
-            if to >= Stage::Reads && stage(entry, target)? < Stage::Reads {
-                add_read(entry, target);
-            }
-            if to >= Stage::Writes && stage(entry, target)? < Stage::Writes {
-                promote(entry, target);
-            }
-            if to >= Stage::Only {
-                keep_only(entry, target);
+            for step in [Stage::Reads, Stage::Writes, Stage::Only] {
+                let Some(entry) = next.resources.get(*i) else {
+                    continue;
+                };
+                if step > to || stage(entry, target)? >= step {
+                    continue;
+                }
+                for change in changes(*i, entry, target, step) {
+                    next = next.changed(&change)?;
+                }
             }
         }
         Ok(next)
@@ -245,44 +247,57 @@ fn stage(entry: &ResourceEntry, target: &Target) -> Result<Stage, Error> {
     Ok(if alone { Stage::Only } else { Stage::Writes })
 }
 
-/// Behind what writes now: in its own provider where that is there, else as the second one.
-fn add_read(entry: &mut ResourceEntry, target: &Target) {
-    let there = target
-        .position(entry)
-        .and_then(|i| entry.providers[i].keys_mut());
-    match (there, target) {
-        (Some(keys), Target::Key(_, key)) => keys.push(key.clone()),
-        _ => {
-            let second = entry.providers.len().min(1);
-            entry.providers.insert(second, target.provider());
+/// What takes an entry from the stage before to this one.
+fn changes(i: usize, entry: &ResourceEntry, target: &Target, to: Stage) -> Vec<Change> {
+    let there = target.position(entry);
+    let key_of = |provider: usize, key: &Key| {
+        let keys = entry.providers[provider].keys();
+        keys.iter().position(|there| there.name == key.name)
+    };
+    match (to, there, target) {
+        (Stage::Absent, ..) => Vec::new(),
+        (Stage::Reads, Some(provider), Target::Key(_, key)) => vec![Change::AddKey {
+            entry: i,
+            provider,
+            key: key.clone(),
+        }],
+        (Stage::Reads, ..) => vec![Change::AddProvider {
+            entry: i,
+            provider: target.provider(),
+        }],
+        (_, None, _) => Vec::new(),
+        (Stage::Writes, Some(provider), target) => {
+            let mut changes = vec![Change::PromoteProvider { entry: i, provider }];
+            if let Target::Key(_, key) = target
+                && let Some(key) = key_of(provider, key)
+            {
+                changes.push(Change::PromoteKey {
+                    entry: i,
+                    provider: 0,
+                    key,
+                });
+            }
+            changes
+        }
+        // The provider stays as it stands in the chain, where every server has loaded it.
+        (Stage::Only, Some(provider), target) => {
+            let others = (0..entry.providers.len()).filter(|other| *other != provider);
+            let mut changes: Vec<_> = others
+                .rev()
+                .map(|provider| Change::DropProvider { entry: i, provider })
+                .collect();
+            if let Target::Key(_, key) = target {
+                let keys = entry.providers[provider].keys().iter().enumerate().rev();
+                let others = keys.filter(|(_, there)| there.name != key.name);
+                changes.extend(others.map(|(key, _)| Change::DropKey {
+                    entry: i,
+                    provider: 0,
+                    key,
+                }));
+            }
+            changes
         }
     }
-}
-
-/// The provider stays as it stands in the chain, where every server has loaded it.
-fn keep_only(entry: &mut ResourceEntry, target: &Target) {
-    let Some(position) = target.position(entry) else {
-        return;
-    };
-    let mut provider = entry.providers.swap_remove(position);
-    if let (Some(keys), Target::Key(_, key)) = (provider.keys_mut(), target) {
-        keys.retain(|there| there.name == key.name);
-    }
-    entry.providers = vec![provider];
-}
-
-fn promote(entry: &mut ResourceEntry, target: &Target) {
-    let Some(position) = target.position(entry) else {
-        return;
-    };
-    let mut provider = entry.providers.remove(position);
-    if let (Some(keys), Target::Key(_, key)) = (provider.keys_mut(), target)
-        && let Some(place) = keys.iter().position(|there| there.name == key.name)
-    {
-        let key = keys.remove(place);
-        keys.insert(0, key);
-    }
-    entry.providers.insert(0, provider);
 }
 
 /// A chain in words, without secrets: `secretbox new old, identity`.
@@ -311,7 +326,7 @@ mod tests {
     fn key(name: &str) -> Key {
         Key {
             name: name.into(),
-            secret: SecretBytes::new(name.as_bytes().to_vec()),
+            secret: SecretBytes::new(vec![name.as_bytes()[0]; 32]),
         }
     }
 

@@ -8,11 +8,20 @@
 
 mod corpus;
 mod decoding;
+mod editing;
+mod fixing;
 mod hostile;
+mod lints;
 mod own_corpus;
+// Also used by the suite `differential`, which needs Go.
+#[path = "../../../tests/tests/differential/random.rs"]
+mod random;
+mod random_edits;
 mod rendering;
 mod rules;
 mod secrets;
+mod sequences;
+mod styles;
 
 use atrest_core::encryption_config::{Judgement, Server, judge};
 

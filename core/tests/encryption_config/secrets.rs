@@ -1,6 +1,6 @@
-//! Whatever is wrong with a file, no finding says what its secrets are.
+//! Whatever is wrong with a file, no finding says what its secrets are, and no excerpt shows them.
 
-use atrest_core::encryption_config::{Server, judge};
+use atrest_core::encryption_config::{Server, judge, mask};
 use proptest::prelude::*;
 
 use crate::HEAD;
@@ -31,6 +31,15 @@ fn source() -> String {
 }
 
 fn assert_silent(source: &str) {
+    let masked = mask(source.as_bytes());
+    assert_eq!(masked.chars().count(), source.chars().count());
+    assert_eq!(masked.lines().count(), source.lines().count());
+    for secret in PLANTED {
+        for piece in secret.as_bytes().windows(8) {
+            let piece = str::from_utf8(piece).unwrap();
+            assert!(!masked.contains(piece), "{piece} is in {masked}\n{source}");
+        }
+    }
     for minor in [30, 37] {
         let judgement = judge(source.as_bytes(), &Server::release(minor));
         let said = format!("{:?}", judgement.findings);

@@ -10,8 +10,14 @@
 mod comparison;
 mod corpora;
 mod damage;
+mod edits;
 mod generator;
 mod random;
+// Also used by core's own tests, which need no Go.
+#[path = "../../../core/tests/encryption_config/random_edits.rs"]
+mod random_edits;
+#[path = "../../../core/tests/encryption_config/styles.rs"]
+mod styles;
 mod words;
 mod writer;
 

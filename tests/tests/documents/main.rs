@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)] // a test
 
 mod commands;
+mod findings;
 mod links;
 mod markdown;
 mod rotation;

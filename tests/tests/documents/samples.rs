@@ -14,6 +14,9 @@ fn every_schema_names_its_result() {
         let path = entry.unwrap().path();
         let schema = schema::read(&path).unwrap();
         let stem = path.file_stem().unwrap().to_str().unwrap();
+        if stem == "encryption-configuration" {
+            continue; // no result of ours
+        }
         let (name, version) = stem.rsplit_once('-').unwrap();
         let id = format!("atrest/{name}/{version}");
         assert_eq!(
@@ -25,7 +28,7 @@ fn every_schema_names_its_result() {
         required_is_described(&schema, &id);
         seen += 1;
     }
-    assert_eq!(seen, 6);
+    assert_eq!(seen, 7);
 }
 
 /// A field that is required and has no description of its type is a slip of the pen.

@@ -7,6 +7,7 @@ mod control_plane;
 mod generate;
 mod killed;
 mod kms_plugin;
+mod lints;
 mod rbac;
 mod reencrypt;
 mod refused;

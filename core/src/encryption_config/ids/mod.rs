@@ -1,6 +1,7 @@
 //! The rules: the id of each, how bad a breach is, and the page that explains it, which is its
 //! comment. An id never changes its meaning.
 
+use super::fields::distance;
 use super::finding::{Kind, Origin, Severity};
 
 /// What findings of one id have in common.
@@ -14,8 +15,8 @@ pub struct Rule {
     pub severity: Severity,
     /// The class of the fault.
     pub kind: Kind,
-    /// In Markdown. The first line says what it is, the rest why, and what to do.
-    pub page: &'static str,
+    /// As the comment has it; [`Rule::page`] is the text.
+    comment: &'static str,
 }
 
 impl Rule {
@@ -25,9 +26,43 @@ impl Rule {
         tables.into_iter().flatten().copied()
     }
 
-    /// What the rule is about, in one line.
+    /// The rule of this id, whatever its case.
+    pub fn find(id: &str) -> Option<&'static Self> {
+        Self::all().find(|rule| rule.id.eq_ignore_ascii_case(id))
+    }
+
+    /// The rule whose id is most like this text.
+    pub fn nearest(id: &str) -> Option<&'static Self> {
+        Self::all().min_by_key(|rule| distance(rule.id, id))
+    }
+
+    /// What the rule is about, in one sentence.
     pub fn title(&self) -> &'static str {
-        self.page.lines().next().unwrap_or_default().trim()
+        self.comment.lines().next().unwrap_or_default().trim()
+    }
+
+    /// Why it is a rule, and what to do, in Markdown: what follows the title. Examples are indented
+    /// by four blanks.
+    pub fn page(&self) -> String {
+        let mut page = String::new();
+        let mut is_fenced = false;
+        for line in self.comment.lines().skip(1) {
+            let line = line.strip_prefix(' ').unwrap_or(line);
+            if line.starts_with("```") {
+                is_fenced = !is_fenced;
+                continue;
+            }
+            let indent = if is_fenced && !line.is_empty() {
+                "    "
+            } else {
+                ""
+            };
+            page.push_str(indent);
+            page.push_str(line);
+            page.push('\n');
+        }
+        let text = page.trim_end();
+        text.strip_prefix('\n').unwrap_or(text).to_owned()
     }
 }
 
@@ -36,13 +71,13 @@ macro_rules! table {
         use super::Rule;
         use crate::encryption_config::finding::{Kind, Origin, Severity};
 
-        $($(#[doc = $line])+
-        pub(in crate::encryption_config) const $name: &Rule = &Rule {
+        // Without the comment, whose examples rustdoc would take for Rust.
+        $(pub(in crate::encryption_config) const $name: &Rule = &Rule {
             id: $id,
             origin: Origin::$origin,
             severity: Severity::$severity,
             kind: Kind::$kind,
-            page: concat!($($line, "\n"),+),
+            comment: concat!($($line, "\n"),+),
         };)+
 
         pub(super) const ALL: &[&Rule] = &[$($name),+];
@@ -72,9 +107,30 @@ mod tests {
     }
 
     #[test]
-    fn every_rule_has_a_title_in_one_sentence() {
-        for rule in Rule::all() {
-            assert!(rule.title().ends_with('.'), "{}: {}", rule.id, rule.title());
+    fn every_rule_has_a_page() {
+        for rule in Rule::all().filter(|rule| rule.origin == Origin::Server) {
+            let (id, title, page) = (rule.id, rule.title(), rule.page());
+            assert!(
+                title.ends_with('.') && !title.contains(". "),
+                "{id}: {title}"
+            );
+            let lines = page.lines().count();
+            assert!((3..=25).contains(&lines), "{id} has {lines} lines");
+            assert!(
+                !page.starts_with([' ', '\n']),
+                "{id} begins with its example"
+            );
+            assert!(
+                page.lines().all(|line| line.len() <= 100),
+                "{id} has long lines"
+            );
         }
+    }
+
+    #[test]
+    fn ids_are_found_in_any_case() {
+        assert_eq!(Rule::find("ar-c018").map(|rule| rule.id), Some("AR-C018"));
+        assert!(Rule::find("AR-C01").is_none());
+        assert_eq!(Rule::nearest("C18").map(|rule| rule.id), Some("AR-C018"));
     }
 }
