@@ -6,6 +6,7 @@ use std::ops::Deref;
 use super::dialect;
 use super::fields::{meant, shown};
 use super::finding::{Finding, Place, Report, fault, quote};
+use super::go;
 use super::ids;
 use super::judge::Server;
 use super::tree::{NodeId, Pair, Scalar, Text, Tree, Value};
@@ -30,13 +31,20 @@ impl At<Text> {
 pub(super) struct List<T> {
     all: Vec<T>,
     len: usize,
+    is_null: bool,
 }
 
 impl<T> List<T> {
-    const EMPTY: Self = Self {
+    const NULL: Self = Self {
         all: Vec::new(),
         len: 0,
+        is_null: true,
     };
+
+    /// There is none, which to the rules is the same as an empty one.
+    pub(super) fn is_null(&self) -> bool {
+        self.is_null
+    }
 }
 
 impl<T> Deref for List<T> {
@@ -130,96 +138,103 @@ const KMS: &[&str] = &["apiVersion", "cachesize", "endpoint", "name", "timeout"]
 const WRITE_KIND: &str = "begin the file with `apiVersion: apiserver.config.k8s.io/v1` and \
                           `kind: EncryptionConfiguration`";
 
+/// What the server says before the reason why it finds no kind.
+const NO_KIND_IN_JSON: &str = "couldn't get version/kind; json parse error: ";
+
 impl Decoder<'_> {
     /// The server first looks for kind and apiVersion, whatever their case.
     fn identify(&self) -> Result<(), Vec<Finding>> {
+        self.find_kind().map_err(|finding| vec![finding])
+    }
+
+    fn find_kind(&self) -> Result<(), Finding> {
         let place = self
             .tree
             .root
             .map_or(Place::START, |root| self.tree.place(root));
-        let one = |finding| Err(vec![finding]);
-        let pairs = match self.tree.root.map(|root| self.tree.value(root)) {
-            Some(Value::Map(pairs)) => self.effective(pairs),
-            None | Some(Value::Scalar(Scalar::Null, _)) => Vec::new(),
-            Some(value) => {
-                let message = format!("the file is {} instead of a mapping", noun(value));
-                return one(fault(ids::WRONG_TYPE, "", place, message, WRITE_KIND));
-            }
-        };
-        let kind = self.sniff(&pairs, "kind")?;
-        let version = self.sniff(&pairs, "apiVersion")?;
+        let pairs =
+            match self.tree.root.map(|root| self.tree.value(root)) {
+                Some(Value::Map(pairs)) => self.effective(pairs),
+                None | Some(Value::Scalar(Scalar::Null, _)) => Vec::new(),
+                Some(value) => {
+                    let message = format!("the file is {} instead of a mapping", noun(value));
+                    return Err(fault(ids::WRONG_TYPE, "", place, message, WRITE_KIND).said(format!(
+                    "{NO_KIND_IN_JSON}json: cannot unmarshal {} into Go value of type struct \
+                     {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; \
+                     Kind string \"json:\\\"kind,omitempty\\\"\" }}",
+                    go::noun(value)
+                )));
+                }
+            };
+        let [version, kind] = self.sniff(&pairs, ["apiVersion", "kind"])?;
         let at = |node: Option<NodeId>| node.map_or(place, |node| self.tree.place(node));
         let text = |node: Option<NodeId>| {
             node.and_then(|node| self.tree.text(node))
                 .map_or("", Text::expose)
         };
+        let not_this =
+            |field, node, message| fault(ids::NOT_THIS_KIND, field, at(node), message, WRITE_KIND);
         let (group, version_of_group) = match text(version).split_once('/') {
             Some((_, rest)) if rest.contains('/') => {
-                let message = format!(
-                    "apiVersion {} has more than one slash",
-                    quote(text(version))
+                let shown = quote(text(version));
+                let message = format!("apiVersion {shown} has more than one slash");
+                let words = format!(
+                    "unexpected GroupVersion string: {}",
+                    go::shown(text(version))
                 );
-                let place = at(version);
-                return one(fault(
-                    ids::NOT_THIS_KIND,
-                    "apiVersion",
-                    place,
-                    message,
-                    WRITE_KIND,
-                ));
+                return Err(not_this("apiVersion", version, message).said(words));
             }
             Some(parts) => parts,
             None => ("", text(version)),
         };
+        // The server prints all of the file here, keys included.
+        let missing = |rule, field: &str, node, message, name: &str| {
+            fault(rule, field, at(node), message, WRITE_KIND)
+                .said(format!("Object '{name}' is missing in '<the whole file>'"))
+        };
         if text(kind).is_empty() {
             let message = "the file does not say its kind";
-            return one(fault(ids::NO_KIND, "kind", at(kind), message, WRITE_KIND));
+            return Err(missing(ids::NO_KIND, "kind", kind, message, "Kind"));
         }
         if version_of_group.is_empty() {
             let message = "the file does not say its apiVersion";
-            return one(fault(
-                ids::NO_API_VERSION,
-                "apiVersion",
-                at(version),
-                message,
-                WRITE_KIND,
-            ));
+            let rule = ids::NO_API_VERSION;
+            return Err(missing(rule, "apiVersion", version, message, "apiVersion"));
         }
-        match (group, version_of_group, text(kind)) {
+        let shown = [version, kind].map(|node| quote(text(node)));
+        let finding = match (group, version_of_group, text(kind)) {
             ("apiserver.config.k8s.io", "v1", "EncryptionConfiguration")
-            | ("", "v1", "EncryptionConfig") => Ok(()),
+            | ("", "v1", "EncryptionConfig") => return Ok(()),
             ("apiserver.config.k8s.io", "v1", _) | ("", "v1", "EncryptionConfiguration") => {
-                let message = format!(
-                    "apiVersion {} has no kind {} that could be used here",
-                    quote(text(version)),
-                    quote(text(kind))
-                );
-                one(fault(
-                    ids::NOT_THIS_KIND,
-                    "kind",
-                    at(kind),
-                    message,
-                    WRITE_KIND,
-                ))
+                let [version, shown] = shown;
+                let message =
+                    format!("apiVersion {version} has no kind {shown} that could be used here");
+                not_this("kind", kind, message)
             }
             _ => {
-                let message = format!(
-                    "apiVersion {} is not that of an EncryptionConfiguration",
-                    quote(text(version))
-                );
-                one(fault(
-                    ids::NOT_THIS_KIND,
-                    "apiVersion",
-                    at(version),
-                    message,
-                    WRITE_KIND,
-                ))
+                let [shown, _] = shown;
+                let message =
+                    format!("apiVersion {shown} is not that of an EncryptionConfiguration");
+                not_this("apiVersion", version, message)
             }
+        };
+        // Other kinds may be known to the server, which then stumbles over something else.
+        if !text(kind).starts_with("Encryption") {
+            return Err(finding);
         }
+        let version = match group {
+            "" => version_of_group.to_owned(),
+            group => format!("{group}/{version_of_group}"),
+        };
+        Err(finding.said(format!(
+            "no kind {} is registered for version {}",
+            go::quoted(go::shown(text(kind))),
+            go::quoted(go::shown(&version))
+        )))
     }
 
-    /// The last value that is not null among fields with this name in any case.
-    fn sniff(&self, pairs: &[Pair], name: &str) -> Result<Option<NodeId>, Vec<Finding>> {
+    /// For each name the last value that is not null among fields with this name in any case.
+    fn sniff(&self, pairs: &[Pair], names: [&str; 2]) -> Result<[Option<NodeId>; 2], Finding> {
         // Go folds the Kelvin sign and the long s as well.
         let fold = |text: &str| {
             text.replace('\u{212a}', "k")
@@ -229,18 +244,27 @@ impl Decoder<'_> {
         let mut fields: Vec<_> = pairs
             .iter()
             .filter_map(|pair| Some((self.tree.text(pair.key)?.expose(), pair.value)))
-            .filter(|(key, _)| fold(key) == fold(name))
             .collect();
         if self.is_yaml {
             // On its way through JSON a mapping is sorted.
             fields.sort_by(|a, b| a.0.cmp(b.0));
         }
-        let mut found = None;
-        for (_, value) in fields {
+        let mut found = [None; 2];
+        for (key, value) in fields {
+            let named = names.iter().position(|name| fold(key) == fold(name));
+            let Some(index) = named else { continue };
             match self.tree.value(value) {
-                Value::Scalar(Scalar::Text, _) => found = Some(value),
+                Value::Scalar(Scalar::Text, _) => found[index] = Some(value),
                 Value::Scalar(Scalar::Null, _) => {}
-                other => return Err(vec![self.not_text(other, name, self.tree.place(value))]),
+                other => {
+                    let name = names[index];
+                    let finding = self.not_text(other, name, self.tree.place(value));
+                    return Err(finding.said(format!(
+                        "{NO_KIND_IN_JSON}json: cannot unmarshal {} into Go struct field .{name} of \
+                         type string",
+                        go::noun(other)
+                    )));
+                }
             }
         }
         Ok(found)
@@ -249,7 +273,7 @@ impl Decoder<'_> {
     fn document(&mut self) -> Draft {
         let mut draft = Draft {
             place: Place::START,
-            entries: List::EMPTY,
+            entries: List::NULL,
         };
         let Some(root) = self.tree.root else {
             return draft;
@@ -267,8 +291,8 @@ impl Decoder<'_> {
     fn entry(&mut self, id: NodeId, path: &str, before: Option<Entry>) -> Entry {
         let mut entry = before.unwrap_or(Entry {
             place: Place::START,
-            resources: List::EMPTY,
-            providers: List::EMPTY,
+            resources: List::NULL,
+            providers: List::NULL,
         });
         entry.place = self.tree.place(id);
         for (name, value) in self.fields(id, path, ENTRY) {
@@ -330,7 +354,7 @@ impl Decoder<'_> {
         before: Option<At<List<NamedKey>>>,
     ) -> At<List<NamedKey>> {
         let mut keys = At {
-            value: before.map_or(List::EMPTY, |keys| keys.value),
+            value: before.map_or(List::NULL, |keys| keys.value),
             place: self.tree.place(id),
         };
         for (name, value) in self.fields(id, path, KEYS) {
@@ -418,31 +442,34 @@ impl Decoder<'_> {
             _ => "write text here",
         };
         let message = format!("{} stands where text is wanted", noun(value));
-        fault(ids::WRONG_TYPE, path, place, message, fix)
+        fault(ids::WRONG_TYPE, path, place, message, fix).said(go::wrong_type(value, path))
     }
 
     fn duration(&mut self, id: NodeId, path: &str) -> Option<At<i64>> {
         let place = self.tree.place(id);
-        let nanoseconds = match self.tree.value(id) {
+        let words = match self.tree.value(id) {
             Value::Scalar(Scalar::Null, _) => return None,
-            Value::Scalar(Scalar::Text, text) => dialect::duration(text.expose()),
-            _ => None,
+            Value::Scalar(Scalar::Text, text) => match dialect::duration(text.expose()) {
+                Ok(value) => return Some(At { value, place }),
+                Err(problem) => go::no_duration(text.expose(), problem),
+            },
+            other => go::wrong_type(other, path),
         };
-        if nanoseconds.is_none() {
-            self.findings.push(fault(
-                ids::DURATION,
-                path,
-                place,
-                "this is not a duration",
-                "write a number and its unit, as in `3s`, `500ms` or `1m30s`",
-            ));
-        }
-        nanoseconds.map(|value| At { value, place })
+        let finding = fault(
+            ids::DURATION,
+            path,
+            place,
+            "this is not a duration",
+            "write a number and its unit, as in `3s`, `500ms` or `1m30s`",
+        );
+        self.findings.push(finding.said(words));
+        None
     }
 
     fn integer(&mut self, id: NodeId, path: &str) -> Option<At<i32>> {
         let place = self.tree.place(id);
-        let number = match self.tree.value(id) {
+        let value = self.tree.value(id);
+        let number = match value {
             Value::Scalar(Scalar::Null, _) => return None,
             Value::Scalar(Scalar::Int(number), _) => i32::try_from(*number).ok(),
             // Beyond the range is out of the range of i32, too.
@@ -454,19 +481,26 @@ impl Decoder<'_> {
             other => {
                 let message = format!("{} stands where a number is wanted", noun(other));
                 let fix = "write the number without quotes";
+                let finding = fault(ids::WRONG_TYPE, path, place, message, fix);
                 self.findings
-                    .push(fault(ids::WRONG_TYPE, path, place, message, fix));
+                    .push(finding.said(go::wrong_type(other, path)));
                 return None;
             }
         };
         if number.is_none() {
-            self.findings.push(fault(
+            let finding = fault(
                 ids::INTEGER,
                 path,
                 place,
                 "this number is not whole, or it does not fit into 32 bits",
                 "write a whole number between -2147483648 and 2147483647",
-            ));
+            );
+            // What Go makes of a fraction on its way there is not known exactly.
+            self.findings.push(match value {
+                Value::Scalar(Scalar::Int(number), _) => finding.said(go::no_int32(number, path)),
+                Value::Scalar(Scalar::Uint(number), _) => finding.said(go::no_int32(number, path)),
+                _ => finding,
+            });
         }
         number.map(|value| At { value, place })
     }
@@ -486,14 +520,16 @@ impl Decoder<'_> {
             other => {
                 let message = format!("{} stands where a list is wanted", noun(other));
                 let fix = "begin each item with `- ` on a line of its own";
+                let finding = fault(ids::WRONG_TYPE, path, tree.place(id), message, fix);
                 self.findings
-                    .push(fault(ids::WRONG_TYPE, path, tree.place(id), message, fix));
+                    .push(finding.said(go::wrong_type(other, path)));
                 return;
             }
         };
         if items.is_empty() {
-            *list = List::EMPTY;
+            *list = List::NULL;
         }
+        list.is_null = matches!(tree.value(id), Value::Scalar(..));
         list.len = items.len();
         let mut before = std::mem::take(&mut list.all).into_iter();
         for (index, id) in items.iter().enumerate() {
@@ -515,8 +551,9 @@ impl Decoder<'_> {
                     [] => "write `{}` here".to_owned(),
                     _ => format!("write the fields {} here", known.join(", ")),
                 };
+                let finding = fault(ids::WRONG_TYPE, path, tree.place(id), message, fix);
                 self.findings
-                    .push(fault(ids::WRONG_TYPE, path, tree.place(id), message, fix));
+                    .push(finding.said(go::wrong_type(other, path)));
                 return Vec::new();
             }
         };
@@ -529,13 +566,19 @@ impl Decoder<'_> {
             };
             // Those of YAML are found before, at every level.
             if self.is_strict && fields.iter().any(|(name, _)| name == field) {
-                self.findings.push(fault(
+                let path = join(path, field);
+                let words = format!(
+                    "strict decoding error: duplicate field {}",
+                    go::quoted(&path)
+                );
+                let finding = fault(
                     ids::DUPLICATE,
-                    join(path, field),
+                    path,
                     tree.place(pair.key),
                     "this object has the field twice",
                     "keep one of the two",
-                ));
+                );
+                self.findings.push(finding.said(words));
             }
             fields.push((field, pair.value));
         }
@@ -579,13 +622,13 @@ impl Decoder<'_> {
                 known.join(", ")
             ),
         };
-        self.findings.push(fault(
-            ids::UNKNOWN,
-            join(path, name.unwrap_or("?")),
-            place,
-            message,
-            fix,
-        ));
+        let words = format!(
+            "strict decoding error: unknown field {}",
+            go::quoted(&join(path, name.unwrap_or(go::REDACTED)))
+        );
+        let path = join(path, name.unwrap_or("?"));
+        let finding = fault(ids::UNKNOWN, path, place, message, fix);
+        self.findings.push(finding.said(words));
     }
 
     fn is_null(&self, id: NodeId) -> bool {

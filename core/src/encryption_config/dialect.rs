@@ -4,18 +4,28 @@ use zeroize::Zeroizing;
 
 use crate::secret::SecretBytes;
 
+/// Why something is no duration.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum NoDuration<'a> {
+    Invalid,
+    MissingUnit,
+    UnknownUnit(&'a str),
+}
+
 /// `time.ParseDuration`, in nanoseconds: `1m30s`, `.5s`, `-1h`, `0`.
-pub(super) fn duration(text: &str) -> Option<i64> {
-    let (negative, mut rest) = match text.as_bytes().first()? {
+pub(super) fn duration(text: &str) -> Result<i64, NoDuration<'_>> {
+    const INVALID: NoDuration<'static> = NoDuration::Invalid;
+
+    let (negative, mut rest) = match text.as_bytes().first().ok_or(INVALID)? {
         b'-' => (true, &text[1..]),
         b'+' => (false, &text[1..]),
         _ => (false, text),
     };
     if rest == "0" {
-        return Some(0);
+        return Ok(0);
     }
     if rest.is_empty() {
-        return None;
+        return Err(INVALID);
     }
     let mut total: u64 = 0;
     while !rest.is_empty() {
@@ -25,7 +35,7 @@ pub(super) fn duration(text: &str) -> Option<i64> {
             None => ("", after),
         };
         if whole.is_empty() && fraction.is_empty() {
-            return None;
+            return Err(INVALID);
         }
         let end = after
             .find(|scalar: char| scalar == '.' || scalar.is_ascii_digit())
@@ -37,26 +47,28 @@ pub(super) fn duration(text: &str) -> Option<i64> {
             "s" => 1_000_000_000,
             "m" => 60_000_000_000,
             "h" => 3_600_000_000_000,
-            _ => return None,
+            "" => return Err(NoDuration::MissingUnit),
+            unknown => return Err(NoDuration::UnknownUnit(unknown)),
         };
         rest = &after[end..];
-        let whole: u64 = if whole.is_empty() {
-            0
+        let added = whole.parse().map(|whole: u64| whole.checked_mul(unit));
+        let added = if whole.is_empty() {
+            Some(0)
         } else {
-            whole.parse().ok()?
+            added.ok().flatten()
         };
-        total = total
-            .checked_add(whole.checked_mul(unit)?)?
-            .checked_add(part(fraction, unit))?;
-        if total > i64::MIN.unsigned_abs() {
-            return None;
-        }
+        let sum =
+            added.and_then(|added| total.checked_add(added)?.checked_add(part(fraction, unit)));
+        total = sum
+            .filter(|sum| *sum <= i64::MIN.unsigned_abs())
+            .ok_or(INVALID)?;
     }
-    if negative {
+    let signed = if negative {
         0_i64.checked_sub_unsigned(total)
     } else {
         i64::try_from(total).ok()
-    }
+    };
+    signed.ok_or(INVALID)
 }
 
 /// `0.fraction * unit`, through a float, as Go does it; digits beyond 63 bits do not count.
@@ -119,14 +131,35 @@ pub(super) fn base64(text: &str) -> Option<SecretBytes> {
     (length == 0).then(|| SecretBytes::new(std::mem::take(&mut *bytes)))
 }
 
-/// `url.Parse`, as far as whether it succeeds and which scheme it finds, in lower case. The error
-/// is a sentence that holds nothing of the URL.
-pub(super) fn url_scheme(url: &str) -> Result<String, &'static str> {
-    const ESCAPE: &str = "a percent sign is not followed by two hex digits";
+/// Why something is no URL. Nothing of it is in the sentences.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct NoUrl {
+    pub(super) message: &'static str,
+    /// Go's own words; what they quote is `REDACTED`.
+    pub(super) server: &'static str,
+}
 
+const fn no_url(message: &'static str, server: &'static str) -> NoUrl {
+    NoUrl { message, server }
+}
+
+const ESCAPE: NoUrl = no_url(
+    "a percent sign is not followed by two hex digits",
+    r#"invalid URL escape "REDACTED""#,
+);
+const PORT: NoUrl = no_url(
+    "the port after the host is not a number",
+    r#"invalid port "REDACTED" after host"#,
+);
+
+/// `url.Parse`, as far as whether it succeeds and which scheme it finds, in lower case.
+pub(super) fn url_scheme(url: &str) -> Result<String, NoUrl> {
     let (url, fragment) = url.split_once('#').unwrap_or((url, ""));
     if url.bytes().any(|byte| byte.is_ascii_control()) {
-        return Err("it holds a control character");
+        return Err(no_url(
+            "it holds a control character",
+            "net/url: invalid control character in URL",
+        ));
     }
     if url == "*" {
         return Ok(String::new());
@@ -147,7 +180,10 @@ pub(super) fn url_scheme(url: &str) -> Result<String, &'static str> {
             .next()
             .is_some_and(|segment| segment.contains(':'))
         {
-            return Err("a colon stands in its first segment");
+            return Err(no_url(
+                "a colon stands in its first segment",
+                "first path segment in URL cannot contain colon",
+            ));
         }
     }
     let mut path = rest;
@@ -165,12 +201,17 @@ pub(super) fn url_scheme(url: &str) -> Result<String, &'static str> {
     }
 }
 
-fn split_scheme(url: &str) -> Result<(&str, &str), &'static str> {
+fn split_scheme(url: &str) -> Result<(&str, &str), NoUrl> {
     for (at, byte) in url.bytes().enumerate() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' => {}
             b'0'..=b'9' | b'+' | b'-' | b'.' if at > 0 => {}
-            b':' if at == 0 => return Err("the scheme before the colon is missing"),
+            b':' if at == 0 => {
+                return Err(no_url(
+                    "the scheme before the colon is missing",
+                    "missing protocol scheme",
+                ));
+            }
             b':' => return Ok((&url[..at], &url[at + 1..])),
             _ => break,
         }
@@ -178,40 +219,44 @@ fn split_scheme(url: &str) -> Result<(&str, &str), &'static str> {
     Ok(("", url))
 }
 
-fn check_authority(scheme: &str, authority: &str) -> Result<(), &'static str> {
+fn check_authority(scheme: &str, authority: &str) -> Result<(), NoUrl> {
     let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
     check_host(scheme, host)?;
     let is_user = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:~!$&'()*+,;=%@".contains(&byte);
-    if user.bytes().all(is_user) && is_escaped(user) {
-        Ok(())
-    } else {
-        Err("its user part holds a character that cannot stand there")
+    if !user.bytes().all(is_user) {
+        return Err(no_url(
+            "its user part holds a character that cannot stand there",
+            "net/url: invalid userinfo",
+        ));
     }
+    is_escaped(user).then_some(()).ok_or(ESCAPE)
 }
 
-fn check_host(scheme: &str, host: &str) -> Result<(), &'static str> {
-    const PORT: &str = "the port after the host is not a number";
-
+fn check_host(scheme: &str, host: &str) -> Result<(), NoUrl> {
     let is_port = |port: &str| match port.strip_prefix(':') {
         Some(digits) => digits.bytes().all(|byte| byte.is_ascii_digit()),
         None => port.is_empty(),
     };
     match host.rfind('[') {
         Some(0) => {
-            let end = host
-                .rfind(']')
-                .ok_or("the bracket of its host is not closed")?;
+            let end = host.rfind(']').ok_or(no_url(
+                "the bracket of its host is not closed",
+                "missing ']' in host",
+            ))?;
             if !is_port(&host[end + 1..]) {
                 return Err(PORT);
             }
             let name = host.get(1..end).unwrap_or_default();
             let (address, zone) = name.split_once("%25").unwrap_or((name, "zone"));
             if address.parse::<std::net::Ipv6Addr>().is_err() || zone.is_empty() {
-                return Err("its host in brackets is no IPv6 address");
+                return Err(no_url(
+                    "its host in brackets is no IPv6 address",
+                    "REDACTED",
+                ));
             }
             return Ok(());
         }
-        Some(_) => return Err("a bracket stands in its host"),
+        Some(_) => return Err(no_url("a bracket stands in its host", "invalid IP-literal")),
         None => {}
     }
     // Other schemes may name several hosts with a port each.
@@ -234,7 +279,10 @@ fn check_host(scheme: &str, host: &str) -> Result<(), &'static str> {
             _ => byte.is_ascii_alphanumeric() || b"-_.~!$&'()*+,;=:[]<>\"".contains(&byte),
         };
         if !fits {
-            return Err("its host holds a character that cannot stand there");
+            return Err(no_url(
+                "its host holds a character that cannot stand there",
+                "REDACTED",
+            ));
         }
     }
     Ok(())
@@ -269,7 +317,7 @@ mod tests {
             ("0.3333333333333333333h", 1_200_000_000_000),
             ("0.9223372036854775807999999s", 922_337_203),
         ] {
-            assert_eq!(duration(text), Some(nanoseconds), "{text}");
+            assert_eq!(duration(text), Ok(nanoseconds), "{text}");
         }
         for text in [
             "",
@@ -288,7 +336,7 @@ mod tests {
             "1e3s",
             "١s",
         ] {
-            assert_eq!(duration(text), None, "{text}");
+            assert!(duration(text).is_err(), "{text}");
         }
     }
 

@@ -22,6 +22,10 @@ pub struct Finding {
     pub kind: Kind,
     /// One sentence, lower case.
     pub message: String,
+    /// What kube-apiserver itself logs for it, in the words of [`Server::NEWEST`](super::Server) where
+    /// they are known exactly. What is secret, and what may be, is `REDACTED`.
+    #[serde(rename = "server_message", skip_serializing_if = "Option::is_none")]
+    pub server: Option<Box<str>>,
     /// From 1.
     pub line: u32,
     /// From 1, in Unicode scalars.
@@ -148,9 +152,35 @@ pub(super) fn fault(
         path: path.into(),
         kind: rule.kind,
         message: message.into(),
+        server: None,
         line: place.line,
         column: place.column,
         fix: fix.into(),
+    }
+}
+
+impl Finding {
+    /// What the server says.
+    pub(super) fn said(mut self, words: impl Into<String>) -> Self {
+        const LONGEST: usize = 2000;
+        let mut words = words.into();
+        if let Some((end, _)) = words.char_indices().nth(LONGEST) {
+            words.truncate(end);
+            words.push('…');
+        }
+        self.server = Some(words.into());
+        self
+    }
+
+    /// What the server's validation says: `detail` of something that is missing.
+    pub(super) fn detail(self, detail: impl fmt::Display) -> Self {
+        let words = format!("{}: {}: {detail}", self.path, self.kind);
+        self.said(words)
+    }
+
+    /// What the server's validation says: `detail` of a value, which is as Go prints it.
+    pub(super) fn of(self, value: impl fmt::Display, detail: impl fmt::Display) -> Self {
+        self.detail(format_args!("{value}: {detail}"))
     }
 }
 
@@ -160,7 +190,7 @@ pub(super) fn fault(
 pub(super) struct Report(Vec<Finding>);
 
 impl Report {
-    const MOST: usize = 1000;
+    pub(super) const MOST: usize = 1000;
 
     pub(super) fn push(&mut self, finding: Finding) {
         if self.0.len() < Self::MOST {

@@ -120,6 +120,7 @@ pub fn judge(source: &[u8], server: &Server) -> Judgement {
         Ok((_, draft, findings)) if findings.is_empty() => draft,
         Ok((_, _, mut findings)) => {
             findings.sort_by_key(|finding| (finding.line, finding.column));
+            findings.truncate(Report::MOST);
             return reject(Stage::Decode, findings);
         }
         Err(findings) => return reject(Stage::Decode, findings),

@@ -9,6 +9,7 @@ mod fields;
 mod finding;
 mod fix;
 mod form;
+mod go;
 mod ids;
 mod json;
 mod judge;

@@ -99,7 +99,7 @@ impl Kms {
     /// A timeout as the file has it, in Go's form: `3s`, `500ms`, `1m30s`. `None` for what is no
     /// duration, or not a positive one.
     pub fn parse_timeout(text: &str) -> Option<Duration> {
-        let nanoseconds = dialect::duration(text).and_then(|it| u64::try_from(it).ok())?;
+        let nanoseconds = u64::try_from(dialect::duration(text).ok()?).ok()?;
         (nanoseconds > 0).then(|| Duration::from_nanos(nanoseconds))
     }
 }

@@ -7,17 +7,18 @@ use std::collections::{HashMap, HashSet};
 use super::decode::{At, Draft, Element, Entry, List, NamedKey, Plugin};
 use super::dialect;
 use super::finding::{Place, Report, fault, quote};
+use super::go;
 use super::ids;
 use super::judge::Server;
 use super::tree::Text;
 
 /// A resource and its API group; the core group is empty.
-type GroupResource<'a> = (&'a str, &'a str);
+pub(super) type GroupResource<'a> = (&'a str, &'a str);
 
-const EVERYTHING: GroupResource<'static> = ("*", "*");
+pub(super) const EVERYTHING: GroupResource<'static> = ("*", "*");
 
 /// Splits at the first dot.
-fn group_resource(resource: &str) -> GroupResource<'_> {
+pub(super) fn group_resource(resource: &str) -> GroupResource<'_> {
     let (resource, group) = resource.split_once('.').unwrap_or((resource, ""));
     (group, resource)
 }
@@ -30,13 +31,16 @@ pub(super) fn validate(draft: &Draft, server: &Server) -> Report {
         automatic_reload: server.automatic_reload,
     };
     if draft.entries.is_empty() {
-        rules.report.push(fault(
-            ids::NO_ENTRIES,
-            "resources",
-            draft.place,
-            "at least one entry is required",
-            "add an entry with `resources` and `providers`, or make one with `atrest generate`",
-        ));
+        rules.report.push(
+            fault(
+                ids::NO_ENTRIES,
+                "resources",
+                draft.place,
+                "at least one entry is required",
+                "add an entry with `resources` and `providers`, or make one with `atrest generate`",
+            )
+            .detail("at least one resources is required"),
+        );
     }
     for (i, entry) in draft.entries.iter().enumerate() {
         rules.entry(entry, &format!("resources[{i}]"));
@@ -54,26 +58,34 @@ impl<'a> Rules<'a> {
     fn entry(&mut self, entry: &'a Entry, path: &str) {
         let resources = format!("{path}.resources");
         if entry.resources.is_empty() {
-            self.report.push(fault(
-                ids::NO_RESOURCES,
-                resources.as_str(),
-                entry.place,
-                "at least one resource is required",
-                "name what is to be encrypted, `secrets` for one",
-            ));
+            self.report.push(
+                fault(
+                    ids::NO_RESOURCES,
+                    resources.as_str(),
+                    entry.place,
+                    "at least one resource is required",
+                    "name what is to be encrypted, `secrets` for one",
+                )
+                .detail(format_args!("at least one {resources} is required")),
+            );
         }
         self.overlap(&entry.resources, &resources);
         for (j, resource) in entry.resources.iter().enumerate() {
             self.resource(resource, &format!("{resources}[{j}]"));
         }
         if entry.providers.is_empty() {
-            self.report.push(fault(
-                ids::NO_PROVIDERS,
-                format!("{path}.providers"),
-                entry.place,
-                "at least one provider is required",
-                "add a provider; the first one writes, all of them read",
-            ));
+            let path = format!("{path}.providers");
+            let detail = format!("at least one {path} is required");
+            self.report.push(
+                fault(
+                    ids::NO_PROVIDERS,
+                    path,
+                    entry.place,
+                    "at least one provider is required",
+                    "add a provider; the first one writes, all of them read",
+                )
+                .detail(detail),
+            );
         }
         for (j, element) in entry.providers.iter().enumerate() {
             self.element(element, &format!("{path}.providers[{j}]"));
@@ -93,14 +105,26 @@ impl<'a> Rules<'a> {
                 twice = twice.or(Some(resource));
             }
         }
+        let list = || {
+            let names = resources
+                .iter()
+                .map(|it| go::json(go::shown(it.value.expose())));
+            format!("[{}]", names.collect::<Vec<_>>().join(","))
+        };
         if let Some(resource) = twice {
-            self.report.push(fault(
-                ids::RESOURCE_TWICE,
-                path,
-                resource.place,
-                format!("{} is in this list twice", quote(resource.value.expose())),
-                "take one of the two out",
-            ));
+            self.report.push(
+                fault(
+                    ids::RESOURCE_TWICE,
+                    path,
+                    resource.place,
+                    format!("{} is in this list twice", quote(resource.value.expose())),
+                    "take one of the two out",
+                )
+                .of(
+                    list(),
+                    "the same resource cannot be specified multiple times",
+                ),
+            );
         }
         let masks = |resource: &&At<Text>| match group_resource(resource.value.expose()) {
             EVERYTHING => resources.len() > 1,
@@ -117,6 +141,11 @@ impl<'a> Rules<'a> {
                     quote(wildcard.value.expose())
                 ),
                 "give the wildcard an entry of its own, after the entries of what it includes",
+            )
+            .of(
+                list(),
+                "using overlapping resources such as 'secrets' and '*.' in the same resource list is \
+                 not allowed as they will be masked",
             ));
         }
     }
@@ -126,17 +155,20 @@ impl<'a> Rules<'a> {
         let name = resource.value.expose();
         let quoted = quote(name);
         let changes = |scalar: char| scalar.to_lowercase().ne(std::iter::once(scalar));
-        let (id, message, fix) = if name.chars().any(changes) {
+        let (id, message, fix, detail) = if name.chars().any(changes) {
             (
                 ids::CAPITALS,
                 format!("{quoted} has capital letters"),
                 "write the resource's plural name in lower case, as `kubectl api-resources` has it",
+                "resource name should not contain capital letters",
             )
         } else if name == "*" {
             (
                 ids::STAR,
                 format!("{quoted} is no wildcard of this file"),
                 "write '*.' for all of the core group or '*.*' for all resources",
+                "use '*.' to encrypt all the resources from core API group or *.* to encrypt all \
+                 resources",
             )
         } else if matches!(
             name,
@@ -146,6 +178,7 @@ impl<'a> Rules<'a> {
                 ids::NO_REST_API,
                 format!("{quoted} has no REST API and cannot be encrypted"),
                 "take it out",
+                "resources which do not have REST API/s cannot be encrypted",
             )
         } else {
             match group_resource(name) {
@@ -153,22 +186,27 @@ impl<'a> Rules<'a> {
                     ids::EVENTS_GROUP,
                     format!("{quoted}: events are stored under the core group"),
                     "write `events`",
+                    "'*.events.k8s.io' objects are stored using the 'events' API group in etcd. Use \
+                     'events' instead in the config file",
                 ),
                 ("extensions", _) => (
                     ids::EXTENSIONS_GROUP,
                     format!("{quoted}: the group extensions is gone"),
                     "write the group that the resource is in today, or take it out",
+                    "'extensions' group has been removed and cannot be used for encryption",
                 ),
                 ("*", resource) if resource != "*" => (
                     ids::ACROSS_GROUPS,
                     format!("{quoted}: one resource of all groups cannot be chosen"),
                     "name each group, as in `jobs.batch`",
+                    "encrypting the same resource across groups is not supported",
                 ),
                 _ => return,
             }
         };
+        let value = go::quoted(go::shown(name));
         self.report
-            .push(fault(id, path, resource.place, message, fix));
+            .push(fault(id, path, resource.place, message, fix).of(value, detail));
     }
 
     fn element(&mut self, element: &'a Element, path: &str) {
@@ -186,6 +224,11 @@ impl<'a> Rules<'a> {
                 element.place,
                 "this element names no provider",
                 "write one of aescbc, aesgcm, identity (as `identity: {}`), kms, secretbox",
+            )
+            .of(
+                go::element(element),
+                "provider does not contain any of the expected providers: KMS, AESGCM, AESCBC, \
+                 Secretbox, Identity",
             )),
             1 => {}
             _ => self.report.push(fault(
@@ -194,6 +237,11 @@ impl<'a> Rules<'a> {
                 element.place,
                 "this element has more than one provider",
                 "begin each provider with `- `, as an element of its own",
+            )
+            .of(
+                go::element(element),
+                "more than one provider specified in a single element, should split into different \
+                 list elements",
             )),
         }
         // Of several, the server looks into the first of this order only.
@@ -211,13 +259,16 @@ impl<'a> Rules<'a> {
 
     fn keys(&mut self, keys: &At<List<NamedKey>>, path: &str, lengths: &[usize]) {
         if keys.value.is_empty() {
-            self.report.push(fault(
-                ids::NO_KEYS,
-                path,
-                keys.place,
-                "at least one key is required",
-                "add a key with `name` and `secret`, or make the file with `atrest generate`",
-            ));
+            self.report.push(
+                fault(
+                    ids::NO_KEYS,
+                    path,
+                    keys.place,
+                    "at least one key is required",
+                    "add a key with `name` and `secret`, or make the file with `atrest generate`",
+                )
+                .detail("at least one keys is required"),
+            );
         }
         for (k, key) in keys.value.iter().enumerate() {
             self.key(key, &format!("{path}[{k}]"), lengths);
@@ -226,24 +277,30 @@ impl<'a> Rules<'a> {
 
     fn key(&mut self, key: &NamedKey, path: &str, lengths: &[usize]) {
         if key.name.value.expose().is_empty() {
-            self.report.push(fault(
-                ids::NO_KEY_NAME,
-                format!("{path}.name"),
-                key.name.place,
-                "a key must have a name",
-                "name the key; the name stands in front of each value that it encrypts",
-            ));
+            self.report.push(
+                fault(
+                    ids::NO_KEY_NAME,
+                    format!("{path}.name"),
+                    key.name.place,
+                    "a key must have a name",
+                    "name the key; the name stands in front of each value that it encrypts",
+                )
+                .detail("name is a mandatory field for a key"),
+            );
         }
         let path = format!("{path}.secret");
         let place = key.secret.place;
         if key.secret.value.expose().is_empty() {
-            self.report.push(fault(
-                ids::NO_SECRET,
-                path,
-                place,
-                "a key must have a secret",
-                "write the key's bytes in base64",
-            ));
+            self.report.push(
+                fault(
+                    ids::NO_SECRET,
+                    path,
+                    place,
+                    "a key must have a secret",
+                    "write the key's bytes in base64",
+                )
+                .detail("secret is a mandatory field for a key"),
+            );
             return;
         }
         let Some(secret) = dialect::base64(key.secret.value.expose()) else {
@@ -253,22 +310,33 @@ impl<'a> Rules<'a> {
                 place,
                 "the secret is not base64",
                 "encode the key with padding and without blanks: `head -c 32 /dev/urandom | base64`",
-            ));
+            )
+            .of(go::quoted(go::REDACTED), "secrets must be base64 encoded"));
             return;
         };
         if !lengths.contains(&secret.len()) {
             let allowed: Vec<_> = lengths.iter().map(usize::to_string).collect();
-            self.report.push(fault(
-                ids::KEY_LENGTH,
-                path,
-                place,
-                format!(
-                    "the secret has {} bytes where the provider takes {}",
-                    secret.len(),
-                    allowed.join(", ")
+            self.report.push(
+                fault(
+                    ids::KEY_LENGTH,
+                    path,
+                    place,
+                    format!(
+                        "the secret has {} bytes where the provider takes {}",
+                        secret.len(),
+                        allowed.join(", ")
+                    ),
+                    "use 32 random bytes: `head -c 32 /dev/urandom | base64`",
+                )
+                .of(
+                    go::quoted(go::REDACTED),
+                    format_args!(
+                        "secret is not of the expected length, got {}, expected one of [{}]",
+                        secret.len(),
+                        allowed.join(" ")
+                    ),
                 ),
-                "use 32 random bytes: `head -c 32 /dev/urandom | base64`",
-            ));
+            );
         }
     }
 
@@ -279,27 +347,35 @@ impl<'a> Rules<'a> {
         if let Some(timeout) = &plugin.timeout
             && timeout.value <= 0
         {
-            self.report.push(fault(
-                ids::TIMEOUT,
-                format!("{path}.timeout"),
-                timeout.place,
-                "the timeout must be more than nothing",
-                "write a positive duration, or leave it out for 3s",
-            ));
+            self.report.push(
+                fault(
+                    ids::TIMEOUT,
+                    format!("{path}.timeout"),
+                    timeout.place,
+                    "the timeout must be more than nothing",
+                    "write a positive duration, or leave it out for 3s",
+                )
+                .of(
+                    go::quoted(&go::duration(timeout.value)),
+                    "timeout should be a positive value",
+                ),
+            );
         }
         self.endpoint(&plugin.endpoint, &format!("{path}.endpoint"));
         if let Some(cachesize) = &plugin.cachesize {
-            let mut report = |id, message: &str, fix: &str| {
+            let mut report = |id, message: &str, fix: &str, detail: &str| {
                 let path = format!("{path}.cachesize");
-                self.report
-                    .push(fault(id, path, cachesize.place, message, fix));
+                let finding = fault(id, path, cachesize.place, message, fix);
+                self.report.push(finding.of(cachesize.value, detail));
             };
             if version != "v1" {
                 let message = "cachesize belongs to v1 of the plugin API alone";
-                report(ids::CACHESIZE_V2, message, "take it out");
+                let detail = "cachesize is not supported in v2";
+                report(ids::CACHESIZE_V2, message, "take it out", detail);
             } else if cachesize.value == 0 {
                 let fix = "write a positive size, a negative one for no cache, or leave it out";
-                report(ids::CACHESIZE_ZERO, "cachesize cannot be 0", fix);
+                let detail = "cachesize should be a positive value, or negative to disable";
+                report(ids::CACHESIZE_ZERO, "cachesize cannot be 0", fix, detail);
             }
         }
         if version != "v1" && version != "v2" {
@@ -309,6 +385,11 @@ impl<'a> Rules<'a> {
                 plugin.api_version.place,
                 format!("the plugin API has no version {}", quote(version)),
                 "write `v2`",
+            )
+            .of(
+                go::quoted(go::shown(version)),
+                // The server prints the field's name where its value belongs.
+                "unsupported apiVersion apiVersion for KMS provider, only v1 and v2 are supported",
             ));
         }
     }
@@ -316,32 +397,48 @@ impl<'a> Rules<'a> {
     fn plugin_name(&mut self, plugin: &Plugin, version: &str, path: &str) {
         let At { value, place } = &plugin.name;
         let name = value.expose();
+        let shown = go::shown(name);
         if name.is_empty() {
-            self.report.push(fault(
-                ids::NO_KMS_NAME,
-                path,
-                *place,
-                "a plugin must have a name",
-                "name the plugin; the name stands in front of each value that it encrypts",
-            ));
+            self.report.push(
+                fault(
+                    ids::NO_KMS_NAME,
+                    path,
+                    *place,
+                    "a plugin must have a name",
+                    "name the plugin; the name stands in front of each value that it encrypts",
+                )
+                .detail("name is a mandatory field for a provider"),
+            );
         }
         if version != "v1" && name.contains(':') {
-            self.report.push(fault(
-                ids::COLON_IN_NAME,
-                path,
-                *place,
-                format!("the plugin's name {} has a colon", quote(name)),
-                "choose a name without a colon",
-            ));
+            self.report.push(
+                fault(
+                    ids::COLON_IN_NAME,
+                    path,
+                    *place,
+                    format!("the plugin's name {} has a colon", quote(name)),
+                    "choose a name without a colon",
+                )
+                .of(
+                    go::quoted(shown),
+                    format_args!("invalid KMS provider name {shown}, must not contain ':'"),
+                ),
+            );
         }
         if (self.automatic_reload || version != "v1") && self.kms_names.contains(name) {
-            self.report.push(fault(
-                ids::KMS_NAME_TWICE,
-                path,
-                *place,
-                format!("an earlier plugin is named {}, too", quote(name)),
-                "give each plugin a name of its own, also across entries",
-            ));
+            self.report.push(
+                fault(
+                    ids::KMS_NAME_TWICE,
+                    path,
+                    *place,
+                    format!("an earlier plugin is named {}, too", quote(name)),
+                    "give each plugin a name of its own, also across entries",
+                )
+                .of(
+                    go::quoted(shown),
+                    format_args!("duplicate KMS provider name {shown}, names must be unique"),
+                ),
+            );
         }
     }
 
@@ -349,32 +446,45 @@ impl<'a> Rules<'a> {
         const FIX: &str = "write `unix:///` and the path of the plugin's socket";
 
         let url = endpoint.value.expose();
-        let (id, message) = match dialect::url_scheme(url) {
+        let unsupported = |scheme: &str| {
+            format!("unsupported scheme {scheme:?} for KMS provider, only unix is supported")
+        };
+        let (id, message, detail) = match dialect::url_scheme(url) {
             _ if url.is_empty() => (
                 ids::NO_ENDPOINT,
                 "a plugin must have an endpoint".to_owned(),
+                "endpoint is a mandatory field for a kms".to_owned(),
             ),
             // The URL itself is not shown: it can hold a password.
             Err(problem) => (
                 ids::ENDPOINT_URL,
-                format!("the endpoint is not a URL: {problem}"),
+                format!("the endpoint is not a URL: {}", problem.message),
+                format!(
+                    "invalid endpoint for kms provider, error: parse {}: {}",
+                    go::quoted(go::REDACTED),
+                    problem.server
+                ),
             ),
             Ok(scheme) if scheme == "unix" => return,
             Ok(scheme) if scheme.is_empty() => (
                 ids::ENDPOINT_SCHEME,
                 "the endpoint has no scheme".to_owned(),
+                unsupported(&scheme),
             ),
             Ok(scheme) if matches!(&*scheme, "file" | "grpc" | "http" | "https" | "tcp") => (
                 ids::ENDPOINT_SCHEME,
                 format!("a plugin cannot be reached by {scheme}"),
+                unsupported(&scheme),
             ),
             Ok(_) => (
                 ids::ENDPOINT_SCHEME,
                 "the endpoint's scheme is not unix".to_owned(),
+                unsupported(go::REDACTED),
             ),
         };
+        let value = go::quoted(go::shown_endpoint(url));
         self.report
-            .push(fault(id, path, endpoint.place, message, FIX));
+            .push(fault(id, path, endpoint.place, message, FIX).of(value, detail));
     }
 }
 
@@ -399,24 +509,40 @@ pub(super) fn load(draft: &Draft, server: &Server) -> Report {
             let mask = masks
                 .iter()
                 .find_map(|mask| Some((mask, configured.get(mask)?)));
-            if let Some(((group, _), place)) = mask {
-                report.push(fault(
-                    ids::MASKED,
-                    format!("resources[{i}].resources[{j}]"),
-                    resource.place,
-                    format!(
-                        "{} is masked by {} on line {}",
-                        quote(resource.value.expose()),
-                        quote(&format!("*.{group}")),
-                        place.line
-                    ),
-                    "put the entry of the wildcard after this one",
-                ));
+            if let Some((masked_by @ (group, _), place)) = mask {
+                report.push(
+                    fault(
+                        ids::MASKED,
+                        format!("resources[{i}].resources[{j}]"),
+                        resource.place,
+                        format!(
+                            "{} is masked by {} on line {}",
+                            quote(resource.value.expose()),
+                            quote(&format!("*.{group}")),
+                            place.line
+                        ),
+                        "put the entry of the wildcard after this one",
+                    )
+                    .said(format!(
+                        "resource {} is masked by earlier rule {}",
+                        go::quoted(go::shown(&printed(&pair))),
+                        go::quoted(go::shown(&printed(masked_by)))
+                    )),
+                );
             }
             configured.entry(pair).or_insert(resource.place);
         }
     }
     report
+}
+
+/// As the loader prints it.
+fn printed((group, resource): &GroupResource<'_>) -> String {
+    match (*group, *resource) {
+        ("", "*") => "*.".to_owned(),
+        ("", resource) => resource.to_owned(),
+        (group, resource) => format!("{resource}.{group}"),
+    }
 }
 
 fn gates(plugin: &Plugin, path: &str, server: &Server, report: &mut Report) {
@@ -430,6 +556,10 @@ fn gates(plugin: &Plugin, path: &str, server: &Server, report: &mut Report) {
             "v1 of the plugin API, the default, is off in this server",
             "write `apiVersion: v2` if the plugin has it, or start the server with \
              --feature-gates=KMSv1=true",
+        )
+        .said(
+            "KMSv1 is deprecated and will only receive security updates going forward. Use KMSv2 \
+             instead.  Set --feature-gates=KMSv1=true to use the deprecated KMSv1 feature.",
         )),
         "v2" if !server.kmsv2 => report.push(fault(
             ids::KMS_V2_OFF,
@@ -437,7 +567,11 @@ fn gates(plugin: &Plugin, path: &str, server: &Server, report: &mut Report) {
             place,
             "v2 of the plugin API is off in this server",
             "start the server with --feature-gates=KMSv2=true",
-        )),
+        )
+        .said(format!(
+            "could not configure KMSv2 plugin {}, KMSv2 feature is not enabled",
+            go::quoted(go::shown(plugin.name.value.expose()))
+        ))),
         _ => {}
     }
 }

@@ -14,6 +14,7 @@ use libyaml_safer::{
 use super::dialect;
 use super::fields::shown_in_path;
 use super::finding::{Finding, Place, fault, number};
+use super::go;
 use super::ids;
 use super::quirks::{self, Adapted, Half};
 use super::resolve::{TAG_PREFIX, resolve};
@@ -35,7 +36,7 @@ pub(super) fn read(source: &[u8]) -> Result<(Tree, Vec<Finding>), Finding> {
         match without_panics(|| Loader::new(&text).load(&reached)) {
             Some(Ok(tree)) => break tree,
             Some(Err((_, Some(offset)))) if text.replace_indicator(offset) => {}
-            Some(Err((finding, _))) => return Err(finding),
+            Some(Err((finding, _))) => return Err(*finding),
             None if text.lengthen() || text.replace_comma(reached.get()) => {}
             None => {
                 let message = "it is not YAML: a tag or an escape is cut off";
@@ -100,7 +101,7 @@ struct Loader<'a> {
 }
 
 /// Why there is no tree, and where libyaml stopped.
-type Stop = (Finding, Option<usize>);
+type Stop = (Box<Finding>, Option<usize>);
 
 /// A collection whose end has not come yet.
 struct Open {
@@ -135,10 +136,13 @@ impl<'a> Loader<'a> {
                 let is_of_libyaml = quirks::PROBLEMS.contains(&error.problem());
                 let mark = error.problem_mark().filter(|_| is_of_libyaml);
                 let offset = mark.map(|mark| self.text.offset(mark.index));
-                (fault_of(&self.text.bytes, &error), offset)
+                (Box::new(fault_of(&self.text.bytes, &error)), offset)
             })?;
             reached.set(self.text.offset(event.end_mark.index));
-            if let Some(tree) = self.take(event).map_err(|finding| (finding, None))? {
+            if let Some(tree) = self
+                .take(event)
+                .map_err(|finding| (Box::new(finding), None))?
+            {
                 return Ok(tree);
             }
         }
@@ -539,7 +543,8 @@ impl<'a> Walk<'a> {
             let unfit = std::mem::replace(&mut self.unfit, before);
             // A lenient server forgets the value that was there before.
             if seen.insert(key, unfit).is_some() {
-                self.duplicate(name, merged_at.unwrap_or(place), merged_at.is_some());
+                let line = tree.place(pair.value).line;
+                self.duplicate(name, line, merged_at.unwrap_or(place), merged_at.is_some());
             }
         }
         if merged_at.is_none() {
@@ -599,7 +604,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn duplicate(&mut self, name: Option<&str>, place: Place, merged: bool) {
+    fn duplicate(&mut self, name: Option<&str>, line: u32, place: Place, merged: bool) {
         // The server keeps a hundred, too.
         if self.duplicates.len() == 100 {
             return;
@@ -624,8 +629,13 @@ impl<'a> Walk<'a> {
         } else {
             ("this mapping has the field twice", "keep one of the two")
         };
+        let name = name.and_then(shown_in_path).unwrap_or(go::REDACTED);
         self.duplicates
-            .push(fault(ids::DUPLICATE, path, place, message, fix));
+            .push(fault(ids::DUPLICATE, path, place, message, fix).said(format!(
+                "strict decoding error: yaml: unmarshal errors:\n  line {line}: key {} already set in \
+                 map",
+                go::quoted(name)
+            )));
     }
 
     /// go-yaml's own limit on what aliases may blow up: 99 % of a small document, down to 10 %.

@@ -5,9 +5,6 @@ use atrest_core::encryption_config::{
     ResourceEntry, Server, judge, rewrite,
 };
 use atrest_core::secret::SecretBytes;
-use proptest::prelude::*;
-
-use crate::random_edits::sequence;
 
 const SERVER: Server = Server {
     minor: Server::NEWEST,
@@ -700,24 +697,4 @@ resources:
         now.extended(&names, &plugin(), true),
         Err(Refusal::Rejected(_))
     ));
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
-
-    #[test]
-    fn random_edits_touch_nothing_else(seed in any::<u64>()) {
-        sequence(seed, |_| true);
-    }
-}
-
-#[test]
-fn edits_are_hardly_ever_refused() {
-    let mut all = crate::random_edits::Outcome::default();
-    for seed in 0..60 {
-        let outcome = sequence(seed, |_| true);
-        all.edits += outcome.edits;
-        all.refused += outcome.refused;
-    }
-    assert!(all.refused * 100 < all.edits, "{all:?}");
 }

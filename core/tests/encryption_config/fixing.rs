@@ -1,7 +1,11 @@
 //! Mends that need no question.
 
-use atrest_core::encryption_config::{Server, fix};
+use atrest_core::encryption_config::{Judgement, Server, Stage, fix, judge};
 
+use proptest::prelude::*;
+
+use crate::random::Random;
+use crate::styles::{configuration, write};
 use crate::{HEAD, SECRET, found, judged};
 
 /// What was mended, and the file.
@@ -66,6 +70,9 @@ fn blanks_leave_the_base64() {
     }
     let quoted = with(&format!("\" {start}\\t{end}\" # mine"));
     check(&quoted, &[mended], &with(&format!("\"{SECRET}\" # mine")));
+    // A comment would get lost.
+    let noted = with(&format!(">- # mine\n          {start}\n          {end}"));
+    assert_eq!(fixed(&noted), (vec![], noted));
     // What is left is no key.
     let short = with("c2hv cnQ=");
     assert_eq!(fixed(&short), (vec![], short));
@@ -192,4 +199,53 @@ fn what_would_mean_something_else_stays() {
     ] {
         assert_eq!(fixed(&source), (vec![], source));
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// Files with faults of all kinds: what is mended is not worse, and stays mended.
+    #[test]
+    fn random_damage_is_not_made_worse(seed in any::<u64>(), damages in 1..6_usize) {
+        let mut random = Random::new(seed);
+        let mut faulty = configuration(&mut random);
+        faulty.resources.reverse();
+        if random.percent(50) {
+            faulty.resources[0].resources.push("*.".into());
+        }
+        let mut text = write(&mut random, &faulty).text.into_bytes();
+        for _ in 0..random.below(damages) {
+            let at = random.below(text.len());
+            match random.below(3) {
+                0 => text.insert(at, b' '),
+                1 => text[at] = random.byte(),
+                _ => drop(text.remove(at)),
+            }
+        }
+        let server = Server { kmsv1: true, ..Server::default() };
+        let before = judge(&text, &server);
+        let fixed = fix(&text, &server);
+        let after = judge(fixed.bytes.expose(), &server);
+        if fixed.mended.is_empty() {
+            prop_assert_eq!(fixed.bytes.expose(), &text[..]);
+        } else {
+            prop_assert!(stage(&after) >= stage(&before), "{:?} {:?}", before, after);
+        }
+        prop_assert!(fix(fixed.bytes.expose(), &server).mended.is_empty());
+    }
+}
+
+/// How far the server gets.
+fn stage(judgement: &Judgement) -> usize {
+    let stages = [
+        Stage::Empty,
+        Stage::Decode,
+        Stage::Validate,
+        Stage::Load,
+        Stage::Ok,
+    ];
+    stages
+        .iter()
+        .position(|stage| *stage == judgement.stage)
+        .unwrap()
 }

@@ -14,7 +14,7 @@ fn assert_refused(what: &str, source: &[u8]) {
         assert!(judgement.configuration.is_none(), "{what} was accepted");
         assert!(!judgement.findings.is_empty(), "{what}");
         assert!(
-            judgement.findings.len() <= 2000,
+            judgement.findings.len() <= 1000,
             "{what}: {}",
             judgement.findings.len()
         );
@@ -71,6 +71,10 @@ fn bombs_are_refused() {
             (0..20_000).map(|n| format!("k{n}: &k{n} x\n")).collect(),
         ),
         ("tags", format!("[{}", "!a ".repeat(1 << 16))),
+        (
+            "faults and duplicates",
+            (0..2000).map(|n| format!("k{}: x\n", n / 2)).collect(),
+        ),
     ];
     for (what, yaml) in &cases {
         assert_refused(what, format!("{HEAD}{yaml}").as_bytes());

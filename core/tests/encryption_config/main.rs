@@ -20,6 +20,7 @@ mod random_edits;
 mod rendering;
 mod rules;
 mod secrets;
+mod sequences;
 mod styles;
 
 use atrest_core::encryption_config::{Judgement, Server, judge};

@@ -561,7 +561,7 @@ impl Writer<'_> {
         }
         match depth {
             Some(_) => self.end_line(),
-            None if !is_last && !(self.is_json && self.lines == 0) => self.out.push(' '),
+            None if !(is_last || self.is_json && self.lines == 0) => self.out.push(' '),
             None => {}
         }
     }

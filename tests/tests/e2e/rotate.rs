@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use atrest_tests::atrest::{self, Ended};
 use atrest_tests::plugin::Plugin;
-use atrest_tests::processes::{ControlPlane, Options};
+use atrest_tests::processes::{ControlPlane, Options, PLAINTEXT};
 use atrest_tests::secrets::{self, Population};
 use atrest_tests::stored_values;
 
@@ -33,7 +33,19 @@ pub(crate) fn key_names(file: &Path) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_plaintext_to_a_key_to_another_to_kms_with_every_byte_intact() {
-    let plane = ControlPlane::start(Options::default());
+    let notes = [
+        "# of this cluster",
+        "- resources: # what is secret",
+        "  # who writes",
+    ];
+    let encryption_config = PLAINTEXT
+        .replace("apiVersion", "# of this cluster\napiVersion")
+        .replace("- resources:", "- resources: # what is secret")
+        .replace("  providers", "  # who writes\n  providers");
+    let plane = ControlPlane::start(Options {
+        encryption_config,
+        ..Options::default()
+    });
     let client = plane.client(0).await;
     let stored = FEW.store(&client, "stage").await.unwrap();
     let bodies = secrets::bodies_digest(&client).await.unwrap();
@@ -81,6 +93,13 @@ async fn from_plaintext_to_a_key_to_another_to_kms_with_every_byte_intact() {
 
     stored.assert_readable(&client).await;
     assert_eq!(secrets::bodies_digest(&client).await.unwrap(), bodies);
+    let text = fs::read_to_string(file).unwrap();
+    for note in notes {
+        assert!(
+            text.lines().any(|line| line == note),
+            "{note} is not in\n{text}"
+        );
+    }
 }
 
 /// Everything from a rotation.yaml: the server's address, CA and file, etcd, escrow, state directory.

@@ -3,8 +3,10 @@
 
 mod change;
 mod extend;
+mod learn;
 mod parts;
 mod reconcile;
+mod scan;
 
 pub use self::change::{Change, Refusal};
 pub use self::extend::Extended;
@@ -14,7 +16,7 @@ use self::reconcile::reconcile;
 use super::form::Form;
 use super::judge::{Server, is_json, judge};
 use super::model::EncryptionConfiguration;
-use super::tree::Tree;
+use super::tree::{Text, Tree, Value};
 use super::{json, yaml};
 use crate::secret::SecretBytes;
 
@@ -63,7 +65,7 @@ pub fn rewrite(
     change::accepted(to, server).map_err(EditError::Unacceptable)?;
     let (tree, is_json) = read_tree(source).ok_or(EditError::Utf16)?;
     let text = Source::new(source, &tree, is_json);
-    let (from, form) = (Form::of(&from), Form::of(to));
+    let [from, form] = [&from, to].map(|it| with_kind_of(&tree, Form::of(it)));
     let mut error = EditError::Unproven;
     for expand in [false, true] {
         match reconcile(&text, &from, &form, expand) {
@@ -82,6 +84,23 @@ pub fn rewrite(
         }
     }
     Err(error)
+}
+
+/// A kind of old stays: a form knows today's alone.
+fn with_kind_of(tree: &Tree, form: Form) -> Form {
+    let (Form::Map(mut fields), Some(Value::Map(pairs))) =
+        (form, tree.root.map(|it| tree.value(it)))
+    else {
+        return Form::Map(Vec::new());
+    };
+    for pair in tree.pairs(pairs) {
+        let name = tree.text(pair.key).map_or("", Text::expose);
+        let field = fields.iter_mut().find(|field| field.0 == name);
+        if let (Some(field), Some(text)) = (field, tree.text(pair.value)) {
+            field.1 = Form::Text(text.clone());
+        }
+    }
+    Form::Map(fields)
 }
 
 /// The tree of a file whose offsets are those of its bytes, and whether it is JSON.

@@ -4,7 +4,6 @@
 use std::ops::Range;
 
 use super::super::buffer::Buffer;
-use super::super::finding::Place;
 use super::super::form::Form;
 use super::super::render::{Layout, Sample, Writer};
 use super::super::tree::{NodeId, Style, Tree, Value};
@@ -13,7 +12,7 @@ use super::super::tree::{NodeId, Style, Tree, Value};
 pub(in super::super) struct Source<'a> {
     pub(in super::super) bytes: &'a [u8],
     pub(in super::super) tree: &'a Tree,
-    layout: Layout,
+    pub(super) layout: Layout,
 }
 
 /// Why a text cannot be edited, and where.
@@ -54,7 +53,7 @@ struct Lines {
     end: usize,
 }
 
-const NOT_ALONE: &str = "something else stands on the line of what is to be changed";
+pub(super) const NOT_ALONE: &str = "something else stands on the line of what is to be changed";
 const COMMENT: &str = "a comment stands inside of what would have to be written anew";
 
 impl<'a> Source<'a> {
@@ -70,62 +69,6 @@ impl<'a> Source<'a> {
         };
         source.learn();
         source
-    }
-
-    /// How the file is laid out: by the first that is seen of each.
-    fn learn(&mut self) {
-        let first = (0..self.bytes.len()).find(|at| self.break_at(*at) > 0);
-        let line_break = first.map(|at| &self.bytes[at..at + self.break_at(at)]);
-        let (mut list, mut map, mut unit, mut colon, mut gap) = (None, None, None, None, None);
-        let mut open: Vec<NodeId> = self.tree.root.into_iter().collect();
-        while let Some(id) = open.pop() {
-            let node = self.tree.node(id);
-            let values = values(&node.value);
-            if let (Style::Flow, Some(value)) = (node.style, values.first()) {
-                let inner = self.margin(self.start(*value));
-                let added = inner.strip_prefix(self.margin(node.span.start));
-                unit = unit.or(added.filter(|unit| !unit.is_empty()));
-            }
-            if let Value::Map(pairs) = &node.value {
-                for pair in pairs {
-                    let (key, value) = (self.tree.node(pair.key), self.tree.node(pair.value));
-                    let column = self.column(key.span.start);
-                    colon = colon.or(value.span.start.checked_sub(key.span.end));
-                    match &value.value {
-                        _ if value.style != Style::Block || node.style != Style::Block => {}
-                        Value::List(_) => {
-                            let dash = self.starts(pair.value).ok().map(|starts| starts[0]);
-                            let dash = dash.map(|dash| self.column(dash));
-                            list = list.or(dash.and_then(|dash| dash.checked_sub(column)));
-                            gap = gap.or(self.gap(pair.value));
-                        }
-                        Value::Map(inner) => {
-                            let inner = inner.first().map(|pair| self.start(pair.key));
-                            let inner = inner.map(|inner| self.column(inner));
-                            map = map.or(inner.and_then(|inner| inner.checked_sub(column)));
-                        }
-                        _ => {}
-                    }
-                }
-            }
-            open.extend(values.into_iter().rev());
-        }
-        let unit = unit.map(|unit| String::from_utf8_lossy(unit).into_owned());
-        let default = Layout::default();
-        self.layout = Layout {
-            is_json: self.layout.is_json,
-            line_break: match line_break {
-                Some(b"\r\n") => "\r\n",
-                Some(b"\r") => "\r",
-                _ => "\n",
-            },
-            list: list.unwrap_or(default.list),
-            map: map.unwrap_or(default.map).max(1),
-            unit: unit.unwrap_or(default.unit),
-            is_spaced: !self.layout.is_json || colon.is_none_or(|width| width > 1),
-            gap: gap.unwrap_or(default.gap),
-            margin: default.margin,
-        };
     }
 
     /// The changed text.
@@ -397,6 +340,9 @@ impl<'a> Source<'a> {
         for (start, value) in self.starts(id)?.into_iter().zip(self.ends(id)) {
             let floor = all.last().map_or(0, |lines| lines.end);
             let lead = self.lead(start, floor)?;
+            if lead < floor {
+                return Err(self.obstacle(start, NOT_ALONE));
+            }
             let mut end = value;
             if self.break_before(value) == 0 {
                 end = self.end_of_line(value)?;
@@ -470,29 +416,8 @@ impl<'a> Source<'a> {
         Ok(lead)
     }
 
-    /// Behind the break of a line on which nothing but a comment follows.
-    fn end_of_line(&self, at: usize) -> Result<usize, Obstacle> {
-        let at_rest = self.skip_blanks(at);
-        let end = self.line_end(at_rest);
-        let is_comment = self.bytes.get(at_rest) == Some(&b'#') && !self.layout.is_json;
-        if at_rest != end && !is_comment {
-            return Err(self.obstacle(at, NOT_ALONE));
-        }
-        Ok(end + self.break_at(end))
-    }
-
-    /// The column of the comment that the line at this offset consists of, and the next line.
-    fn comment_line(&self, line: usize) -> Option<(usize, usize)> {
-        let start = self.skip_blanks(line);
-        if self.layout.is_json || self.bytes.get(start) != Some(&b'#') {
-            return None;
-        }
-        let end = self.line_end(start);
-        Some((self.column(start), end + self.break_at(end)))
-    }
-
     /// The dashes of a block list, else where each item or field begins.
-    fn starts(&self, id: NodeId) -> Result<Vec<usize>, Obstacle> {
+    pub(super) fn starts(&self, id: NodeId) -> Result<Vec<usize>, Obstacle> {
         let node = self.tree.node(id);
         match &node.value {
             Value::Map(pairs) => Ok(pairs.iter().map(|pair| self.start(pair.key)).collect()),
@@ -519,7 +444,7 @@ impl<'a> Source<'a> {
     }
 
     /// The blanks after the first dash of a block list.
-    fn gap(&self, id: NodeId) -> Option<usize> {
+    pub(super) fn gap(&self, id: NodeId) -> Option<usize> {
         let dash = *self.starts(id).ok()?.first()?;
         let first = *values(&self.tree.node(id).value).first()?;
         let blanks = self.bytes.get(dash + 1..self.start(first))?;
@@ -535,147 +460,13 @@ impl<'a> Source<'a> {
             .collect()
     }
 
-    fn start(&self, id: NodeId) -> usize {
+    pub(super) fn start(&self, id: NodeId) -> usize {
         self.tree.node(id).span.start
-    }
-
-    /// A node's bytes. Those of a mapping without braces of its own, `[a: b]`, end with its value.
-    fn span(&self, id: NodeId) -> Range<usize> {
-        let node = self.tree.node(id);
-        let first = self.bytes.get(self.skip_properties(node.span.start));
-        match &node.value {
-            Value::Map(pairs) if node.style == Style::Flow && first != Some(&b'{') => {
-                let last = pairs.last().map(|pair| self.tree.node(pair.value).span.end);
-                node.span.start..last.unwrap_or(node.span.end)
-            }
-            _ => node.span.clone(),
-        }
-    }
-
-    /// The first comment inside of a node.
-    fn comment_within(&self, id: NodeId) -> Option<usize> {
-        if self.layout.is_json {
-            return None;
-        }
-        let mut texts = Vec::new();
-        let mut open = vec![id];
-        while let Some(id) = open.pop() {
-            let node = self.tree.node(id);
-            match &node.value {
-                Value::List(items) => open.extend(items),
-                Value::Map(pairs) => open.extend(pairs.iter().flat_map(|it| [it.key, it.value])),
-                Value::Scalar(..) | Value::Alias(_) => texts.push(node.span.clone()),
-            }
-        }
-        texts.sort_by_key(|text| text.start);
-        let span = self.span(id);
-        let mut at = span.start;
-        for text in texts.iter().chain([&(span.end..span.end)]) {
-            let between = &self.bytes[at..text.start.max(at)];
-            if let Some(offset) = between.iter().position(|byte| *byte == b'#') {
-                return Some(at + offset);
-            }
-            at = text.end;
-        }
-        None
-    }
-
-    /// Over blanks, breaks and comments.
-    fn skip_space(&self, mut at: usize) -> usize {
-        loop {
-            at = self.skip_blanks(at);
-            if self.bytes.get(at) == Some(&b'#') && !self.layout.is_json {
-                at = self.line_end(at);
-            }
-            match self.break_at(at) {
-                0 => return at,
-                width => at += width,
-            }
-        }
-    }
-
-    /// Over an anchor and a tag.
-    fn skip_properties(&self, mut at: usize) -> usize {
-        while matches!(self.bytes.get(at), Some(b'&' | b'!')) {
-            let is_name = |at: usize| {
-                at < self.bytes.len() && self.break_at(at) == 0 && !b" \t".contains(&self.bytes[at])
-            };
-            while is_name(at) {
-                at += 1;
-            }
-            at = self.skip_space(at);
-        }
-        at
-    }
-
-    fn skip_blanks(&self, mut at: usize) -> usize {
-        while matches!(self.bytes.get(at), Some(b' ' | b'\t')) {
-            at += 1;
-        }
-        at
-    }
-
-    /// What the line of this offset begins with: blanks.
-    fn margin(&self, at: usize) -> &'a [u8] {
-        let line = self.line_start(at);
-        &self.bytes[line..self.skip_blanks(line)]
-    }
-
-    fn column(&self, at: usize) -> usize {
-        at - self.line_start(at)
-    }
-
-    fn line_start(&self, mut at: usize) -> usize {
-        while at > 0 && self.break_before(at) == 0 {
-            at -= 1;
-        }
-        // A byte order mark has no width.
-        let mark = b"\xef\xbb\xbf";
-        at + if at == 0 && self.bytes.starts_with(mark) {
-            mark.len()
-        } else {
-            0
-        }
-    }
-
-    fn line_end(&self, mut at: usize) -> usize {
-        while at < self.bytes.len() && self.break_at(at) == 0 {
-            at += 1;
-        }
-        at
-    }
-
-    /// How many bytes the line break has that begins here; the breaks are those of YAML 1.1.
-    fn break_at(&self, at: usize) -> usize {
-        match self.bytes.get(at..).unwrap_or_default() {
-            [b'\r', b'\n', ..] => 2,
-            [b'\n' | b'\r', ..] => 1,
-            [0xc2, 0x85, ..] => 2,
-            [0xe2, 0x80, 0xa8 | 0xa9, ..] => 3,
-            _ => 0,
-        }
-    }
-
-    /// How many bytes the line break has that ends here.
-    fn break_before(&self, at: usize) -> usize {
-        match &self.bytes[..at] {
-            [.., b'\r', b'\n'] => 2,
-            [.., b'\n'] => 1,
-            [.., b'\r'] if self.bytes.get(at) != Some(&b'\n') => 1,
-            [.., 0xc2, 0x85] => 2,
-            [.., 0xe2, 0x80, 0xa8 | 0xa9] => 3,
-            _ => 0,
-        }
-    }
-
-    fn obstacle(&self, at: usize, what: &'static str) -> Obstacle {
-        let line = Place::of(self.bytes, at).line;
-        Obstacle { line, what }
     }
 }
 
 /// The items of a list, the values of a mapping.
-fn values(value: &Value) -> Vec<NodeId> {
+pub(super) fn values(value: &Value) -> Vec<NodeId> {
     match value {
         Value::List(items) => items.clone(),
         Value::Map(pairs) => pairs.iter().map(|pair| pair.value).collect(),

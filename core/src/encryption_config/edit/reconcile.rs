@@ -173,18 +173,19 @@ fn pair_up(from: &[Form], to: &[Form]) -> Vec<Option<usize>> {
     for at in 0..tail {
         pair(new_tail + at, old_tail + at, &mut matched, &mut is_free);
     }
-    for new in head..new_tail {
-        let equal = (head..old_tail).find(|old| is_free[*old] && from[*old] == to[new]);
+    let changed = || to.iter().enumerate().take(new_tail).skip(head);
+    for (new, form) in changed() {
+        let equal = (head..old_tail).find(|old| is_free[*old] && from[*old] == *form);
         if let Some(old) = equal {
             pair(new, old, &mut matched, &mut is_free);
         }
     }
-    for new in head..new_tail {
+    for (new, form) in changed() {
         if matched[new].is_some() {
             continue;
         }
         let free = (head..old_tail).rev().filter(|old| is_free[*old]);
-        let alike = free.map(|old| (likeness(&from[old], &to[new]), old));
+        let alike = free.map(|old| (likeness(&from[old], form), old));
         if let Some((_, old)) = alike.filter(|it| it.0 > 0).max_by_key(|it| it.0) {
             pair(new, old, &mut matched, &mut is_free);
         }

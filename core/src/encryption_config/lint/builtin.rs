@@ -86,7 +86,7 @@ pub(super) fn spelled_like(name: &str, group: &str) -> Option<BuiltIn> {
     all().filter_map(near).min().map(|(_, _, found)| found)
 }
 
-/// The group that is spelled almost like this one.
+/// The group that is spelled almost like this one. The first letter is taken to be right.
 pub(super) fn group_like(group: &str) -> Option<&'static str> {
     if !(3..=64).contains(&group.len()) {
         return None;
@@ -95,6 +95,7 @@ pub(super) fn group_like(group: &str) -> Option<&'static str> {
     GROUPS
         .iter()
         .map(|(name, _)| *name)
+        .filter(|name| name.as_bytes().first() == group.as_bytes().first())
         .filter(|name| name.len().abs_diff(group.len()) <= most)
         .find(|name| distance(name, group) <= most)
 }

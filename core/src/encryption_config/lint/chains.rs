@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use super::super::finding::quote;
 use super::super::ids;
+use super::super::rules::{EVERYTHING, group_resource};
 use super::Lints;
 use super::survey::{
-    Cipher, EVERYTHING, Link, SECRETS, Same, Survey, Surveyed, What, group_resource, listed,
-    name_of, shown, text,
+    Cipher, Link, SECRETS, Same, Survey, Surveyed, What, listed, name_of, shown, shown_key, text,
 };
 use crate::secret::Fingerprint;
 
@@ -120,7 +120,7 @@ fn ciphers(entry: &Surveyed<'_>, lints: &mut Lints) {
         return;
     };
     let path = entry.chain[0].path();
-    let name = shown(text(&key.name));
+    let name = shown_key(text(&key.name));
     match cipher {
         Cipher::AesCbc => lints.push(
             ids::AESCBC_WRITES,
@@ -171,7 +171,7 @@ fn repeated(entry: &Surveyed<'_>, lints: &mut Lints) {
                 format!(
                     "another {} key of this chain is called {}",
                     cipher.name(),
-                    shown(name)
+                    shown_key(name)
                 ),
                 "give the key that has written nothing yet a name of its own",
             );
@@ -236,7 +236,7 @@ fn reused_names(survey: &Survey<'_>, lints: &mut Lints) {
                     format!(
                         "resources[{first}] has another {} key that is called {}",
                         cipher.name(),
-                        shown(name)
+                        shown_key(name)
                     ),
                     "give the key that has written nothing yet a name of its own",
                 );
@@ -294,7 +294,7 @@ fn wildcards(survey: &Survey<'_>, lints: &mut Lints) {
             }
             let above = &survey.entries[above];
             let path = format!("resources[{i}].resources[{j}]");
-            let (quoted, wildcard) = (quote(text(at)), quote(&name_of(wildcard)));
+            let (quoted, wildcard) = (shown(text(at)), quote(&name_of(wildcard)));
             match relation(entry, above, &own) {
                 Relation::Equal => lints.push(
                     ids::SAME_AS_WILDCARD,

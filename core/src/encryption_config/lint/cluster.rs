@@ -4,10 +4,11 @@ use std::collections::HashSet;
 
 use super::super::finding::quote;
 use super::super::ids;
+use super::super::rules::{GroupResource, group_resource};
 use super::Lints;
 use super::builtin;
 use super::surroundings::Served;
-use super::survey::{GroupResource, Survey, group_resource, name_of, text};
+use super::survey::{Survey, name_of, shown, text};
 
 /// Words in the names of custom resources that hold secrets.
 const WORDS: [&str; 7] = [
@@ -107,7 +108,7 @@ fn not_served(
                     ids::NOT_SERVED,
                     path,
                     at.place,
-                    format!("the cluster does not serve {}", quote(text(at))),
+                    format!("the cluster does not serve {}", shown(text(at))),
                     "take a name from `kubectl api-resources -o name`, or leave it in if it is \
                      installed later",
                 );

@@ -1,10 +1,10 @@
 //! What is covered, and what had better not be.
 
-use super::super::finding::quote;
 use super::super::ids;
+use super::super::rules::{EVERYTHING, GroupResource, group_resource};
 use super::Lints;
 use super::names::Meant;
-use super::survey::{EVERYTHING, GroupResource, SECRETS, Survey, group_resource, text};
+use super::survey::{SECRETS, Survey, shown, text};
 
 const EVENTS: GroupResource<'static> = ("", "events");
 const LEASES: GroupResource<'static> = ("coordination.k8s.io", "leases");
@@ -37,7 +37,7 @@ pub(super) fn lint(survey: &Survey<'_>, meant: &Meant, lints: &mut Lints) {
                     format!(
                         "{} is in resources[{}] already, whose first provider writes it: the \
                          providers of this entry only read",
-                        quote(text(at)),
+                        shown(text(at)),
                         entries[0]
                     ),
                     "put all providers of the resource into one entry",
@@ -60,7 +60,7 @@ pub(super) fn lint(survey: &Survey<'_>, meant: &Meant, lints: &mut Lints) {
                     at.place,
                     format!(
                         "{} encrypts {}, which are written all the time and hold no secrets",
-                        quote(text(at)),
+                        shown(text(at)),
                         busy.join(" and ")
                     ),
                     if name.1 == "*" {

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::super::finding::Place;
 use super::super::ids;
 use super::Lints;
+use super::keys;
 use super::surroundings::File;
 use super::survey::{Survey, What};
 
@@ -12,9 +13,9 @@ pub(super) fn lint(file: &File, survey: &Survey<'_>, lints: &mut Lints) {
     let mode = file.mode & 0o7777;
     let mut say =
         |rule, message: String, fix: &str| lints.push(rule, "", Place::START, message, fix);
-    let has_keys = survey
-        .links()
-        .any(|link| matches!(link.what, What::Key(..)));
+    let has_keys = survey.links().any(
+        |link| matches!(&link.what, What::Key(_, _, secret, _) if !keys::is_published(secret)),
+    );
     if has_keys && mode & 0o044 != 0 {
         say(
             ids::FILE_READABLE,

@@ -3,10 +3,11 @@
 use super::super::fields::reads_as_name;
 use super::super::finding::quote;
 use super::super::ids::{self, Rule};
+use super::super::rules::{GroupResource, group_resource};
 use super::Lints;
 use super::builtin;
 use super::surroundings::Served;
-use super::survey::{GroupResource, SECRETS, Survey, group_resource, name_of, text};
+use super::survey::{SECRETS, Survey, looks_like_a_key, name_of, shown, text};
 
 /// What misspelled names stood for.
 #[derive(Default)]
@@ -66,7 +67,7 @@ const LOOK_UP: &str = "take a name from `kubectl api-resources -o name`";
 
 /// What is wrong with a name; the first that holds.
 fn fault<'a>(name: &'a str, served: Option<&[Served]>) -> Option<Fault<'a>> {
-    let quoted = quote(name);
+    let quoted = shown(name);
     let fault = |rule, message, meant: Vec<GroupResource<'a>>, fix| {
         Some(Fault {
             rule,
@@ -209,7 +210,7 @@ fn unknown<'a>(group: &'a str, resource: &'a str, quoted: String) -> Option<Faul
         if is_known {
             return None;
         }
-        let message = format!("{quoted}: there is no group {}", quote(group));
+        let message = format!("{quoted}: there is no group {}", shown(group));
         let core = matches!(group, "core" | "api").then_some(("", "*"));
         return fault(ids::NO_SUCH_RESOURCE, message, core.into_iter().collect());
     }
@@ -227,8 +228,8 @@ fn unknown<'a>(group: &'a str, resource: &'a str, quoted: String) -> Option<Faul
     }
     let message = match group {
         "" => format!("the core group has no resource {quoted}"),
-        _ if is_known => format!("the group {} has no such resource: {quoted}", quote(group)),
-        _ => format!("{quoted}: there is no group {}", quote(group)),
+        _ if is_known => format!("the group {} has no such resource: {quoted}", shown(group)),
+        _ => format!("{quoted}: there is no group {}", shown(group)),
     };
     let meant = builtin::spelled_like(resource, group);
     fault(ids::NO_SUCH_RESOURCE, message, meant.into_iter().collect())
@@ -275,7 +276,8 @@ fn path(name: &str, quoted: String) -> Option<Fault<'_>> {
 
 /// Whether a part of a name can stand in a suggestion.
 fn is_plain(part: &str) -> bool {
-    part.len() <= 253
+    !looks_like_a_key(part)
+        && part.len() <= 253
         && part
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-.*".contains(&byte))

@@ -4,22 +4,13 @@ use std::collections::HashMap;
 
 use super::super::decode::{At, Draft, Element, Entry, NamedKey, Plugin};
 use super::super::dialect;
-use super::super::fields::reads_as_key_name;
+use super::super::fields::{reads_as_key_name, reads_as_name};
 use super::super::finding::{Place, quote};
+use super::super::rules::{EVERYTHING, GroupResource, group_resource};
 use super::super::tree::Text;
 use crate::secret::{Fingerprint, SecretBytes};
 
-/// A group and a resource of it; the core group is empty.
-pub(super) type GroupResource<'a> = (&'a str, &'a str);
-
 pub(super) const SECRETS: GroupResource<'static> = ("", "secrets");
-pub(super) const EVERYTHING: GroupResource<'static> = ("*", "*");
-
-/// Splits at the first dot.
-pub(super) fn group_resource(name: &str) -> GroupResource<'_> {
-    let (resource, group) = name.split_once('.').unwrap_or((name, ""));
-    (group, resource)
-}
 
 /// The form in which the file names a resource.
 pub(super) fn name_of((group, resource): GroupResource<'_>) -> String {
@@ -117,7 +108,7 @@ impl<'a> Link<'a> {
             What::Identity => "identity".to_owned(),
             What::Kms(plugin) => format!("kms {}", quote(text(&plugin.name))),
             What::Key(cipher, key, ..) => {
-                format!("{} key {}", cipher.name(), shown(text(&key.name)))
+                format!("{} key {}", cipher.name(), shown_key(text(&key.name)))
             }
         }
     }
@@ -244,12 +235,21 @@ pub(super) fn text(at: &At<Text>) -> &str {
     at.value.expose()
 }
 
-/// The name of a key, unless it may be the key itself.
+const NOT_SHOWN: &str = "(a name that is not shown, as it looks like a key)";
+
+/// A name in quotes, unless it may be a key in the wrong place.
 pub(super) fn shown(name: &str) -> String {
-    if reads_as_key_name(name) {
-        quote(name)
-    } else {
-        "(a name that is not shown, as it may be a key)".to_owned()
+    match reads_as_name(name) {
+        true => quote(name),
+        false => NOT_SHOWN.to_owned(),
+    }
+}
+
+/// The name of a key, unless it may be the key itself, or a passphrase.
+pub(super) fn shown_key(name: &str) -> String {
+    match reads_as_key_name(name) {
+        true => quote(name),
+        false => NOT_SHOWN.to_owned(),
     }
 }
 
@@ -276,7 +276,7 @@ pub(super) fn listed<T: AsRef<str>>(names: &[T]) -> String {
     let shown: Vec<_> = names
         .iter()
         .take(MOST)
-        .map(|name| quote(name.as_ref()))
+        .map(|name| shown(name.as_ref()))
         .collect();
     match (shown.as_slice(), names.len().saturating_sub(MOST)) {
         ([], _) => "nothing".to_owned(),

@@ -1,0 +1,210 @@
+//! Whatever the bytes of a file are, they get a verdict that keeps its word.
+#![no_main]
+
+use std::backtrace::Backtrace;
+use std::panic;
+use std::process;
+
+use atrest_core::encryption_config::{
+    EncryptionConfiguration, Finding, Format, Judgement, Server, Stage, Verdict, judge, render,
+};
+use libfuzzer_sys::fuzz_target;
+
+/// From the server that refuses most to the one that takes most. (No release is like the first one:
+/// all that could be off is off.)
+fn servers() -> [Server; 3] {
+    [
+        Server {
+            kmsv1: false,
+            kmsv2: false,
+            automatic_reload: true,
+            ..Server::default()
+        },
+        Server {
+            kmsv1: true,
+            ..Server::default()
+        },
+        Server {
+            kmsv1: true,
+            ..Server::release(30)
+        },
+    ]
+}
+
+fuzz_target!(
+    init: abort_on_panics_of_ours(),
+    |source: &[u8]| {
+        let text = Text::new(source);
+        let servers = servers();
+        let judgements = servers.map(|server| judge(source, &server));
+        for (server, judgement) in servers.iter().zip(&judgements) {
+            check_stage(source, judgement);
+            for finding in &judgement.findings {
+                check_finding(&text, finding);
+            }
+            if let Some(configuration) = &judgement.configuration {
+                check_round_trip(configuration, server);
+            }
+            // What else reads a judged file belongs here: lints, fixes, edits.
+        }
+        check_order(&judgements);
+        check_silence(source, &judgements);
+    }
+);
+
+/// [`judge`] takes a panic of libyaml-safer for a verdict, and keeps quiet about it. One of ours
+/// must end the run, also where it would be caught with those.
+fn abort_on_panics_of_ours() {
+    // Puts the hook of `judge` in its place, on which ours has to be.
+    judge(b"a", &Server::default());
+    let of_judge = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        let place = panic.location().map_or("", |location| location.file());
+        if place.contains("/libyaml-safer-") {
+            return of_judge(panic);
+        }
+        eprintln!("{panic}\n{}", Backtrace::force_capture());
+        process::abort();
+    }));
+}
+
+fn check_stage(source: &[u8], judgement: &Judgement) {
+    let is_ok = judgement.stage == Stage::Ok;
+    assert_eq!(judgement.verdict() == Verdict::Accept, is_ok);
+    assert_eq!(judgement.configuration.is_some(), is_ok);
+    assert_eq!(judgement.findings.is_empty(), is_ok);
+    assert_eq!(judgement.stage == Stage::Empty, source.is_empty());
+    assert!(judgement.findings.len() <= 1000, "too many findings");
+}
+
+fn check_finding(text: &Text, finding: &Finding) {
+    assert!(text.has(finding.line, finding.column), "{finding:?}");
+    assert!(!finding.message.is_empty() && !finding.fix.is_empty());
+    for said in [&finding.path, &finding.message, &finding.fix] {
+        assert!(!said.chars().any(char::is_control), "{finding:?}");
+    }
+}
+
+fn check_round_trip(configuration: &EncryptionConfiguration, server: &Server) {
+    for format in [Format::Yaml, Format::Json] {
+        let rendered = render(configuration, format);
+        let read = judge(rendered.expose(), server);
+        assert_eq!(read.configuration.as_ref(), Some(configuration), "{read:?}");
+    }
+}
+
+/// A server that refuses less takes all that the one before it takes, and reads the same in it.
+fn check_order(judgements: &[Judgement]) {
+    for pair in judgements.windows(2) {
+        if let [strict, lenient] = pair
+            && strict.configuration.is_some()
+        {
+            assert_eq!(strict.configuration, lenient.configuration);
+        }
+    }
+}
+
+/// No finding holds a key of the configuration that one of the servers reads in the file.
+fn check_silence(source: &[u8], judgements: &[Judgement]) {
+    let Some(configuration) = judgements.iter().find_map(|it| it.configuration.as_ref()) else {
+        return;
+    };
+    let said: String = judgements
+        .iter()
+        .flat_map(|judgement| &judgement.findings)
+        .map(|it| format!("{}\n{}\n{}\n", it.path, it.message, it.fix))
+        .collect();
+    // An alias can say a key's bytes a second time, as the name of a resource.
+    if said.is_empty() || source.contains(&b'*') {
+        return;
+    }
+    for entry in &configuration.resources {
+        for key in entry.providers.iter().flat_map(|it| it.keys()) {
+            let secret = base64(key.secret.expose());
+            // What stands in the file twice may be a name as well.
+            let stands_once = source
+                .windows(secret.len())
+                .filter(|window| *window == secret.as_bytes())
+                .count()
+                == 1;
+            assert!(!stands_once || !said.contains(&secret), "{said}");
+        }
+    }
+}
+
+/// Without padding.
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+    let bits = bytes
+        .iter()
+        .flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1))
+        .collect::<Vec<_>>();
+    bits.chunks(6)
+        .map(|bits| {
+            let value = bits.iter().fold(0, |value, bit| value << 1 | bit);
+            char::from(ALPHABET[usize::from(value << (6 - bits.len()))])
+        })
+        .collect()
+}
+
+/// How many scalars each line has: as an editor counts lines, and as YAML does.
+struct Text([Vec<usize>; 2]);
+
+impl Text {
+    fn new(source: &[u8]) -> Self {
+        let utf16 = |unit: fn([u8; 2]) -> u16| {
+            let units: Vec<u16> = source[2..]
+                .as_chunks()
+                .0
+                .iter()
+                .map(|it| unit(*it))
+                .collect();
+            String::from_utf16_lossy(&units).into_bytes()
+        };
+        let decoded = match source {
+            [0xff, 0xfe, ..] => utf16(u16::from_le_bytes),
+            [0xfe, 0xff, ..] => utf16(u16::from_be_bytes),
+            _ => source.to_vec(),
+        };
+        Self([
+            lines(&decoded, |rest| usize::from(rest[0] == b'\n')),
+            lines(&decoded, |rest| match rest {
+                [b'\r', b'\n', ..] | [0xc2, 0x85, ..] => 2,
+                [b'\r' | b'\n', ..] => 1,
+                [0xe2, 0x80, 0xa8 | 0xa9, ..] => 3,
+                _ => 0,
+            }),
+        ])
+    }
+
+    /// Whether the place is in the text, or right behind a line. YAML ends a last line that has no
+    /// break by one.
+    fn has(&self, line: u32, column: u32) -> bool {
+        let (line, column) = (line as usize, column as usize);
+        self.0
+            .iter()
+            .any(|lines| match lines.get(line.wrapping_sub(1)) {
+                Some(scalars) => (1..=scalars + 1).contains(&column),
+                None => line == lines.len() + 1 && column == 1,
+            })
+    }
+}
+
+/// `line_break` gives the length of the break that the rest begins with.
+fn lines(text: &[u8], line_break: impl Fn(&[u8]) -> usize) -> Vec<usize> {
+    let mut lines = vec![0];
+    let mut rest = text;
+    while let Some(byte) = rest.first() {
+        let length = line_break(rest);
+        if length > 0 {
+            lines.push(0);
+        } else if byte & 0xc0 != 0x80
+            && let Some(scalars) = lines.last_mut()
+        {
+            *scalars += 1;
+        }
+        rest = &rest[length.max(1)..];
+    }
+    lines
+}
