@@ -1,6 +1,9 @@
 //! Where libyaml and go-yaml, which was copied from it long ago, read YAML differently: the source is
 //! changed so that libyaml reads it as go-yaml does, and what is read is changed back. No byte moves.
 
+use std::ops::Range;
+
+use libyaml_safer::ScalarStyle;
 use zeroize::Zeroizing;
 
 use super::finding::Place;
@@ -17,6 +20,8 @@ pub(super) struct Adapted {
     mark: Option<char>,
     /// What stands for some colons.
     colon: Option<char>,
+    /// What stands for some apostrophes.
+    apostrophe: Option<char>,
     replaced: usize,
 }
 
@@ -27,9 +32,19 @@ pub(super) struct NoText {
 }
 
 /// What libyaml says where [`Adapted::replace_indicator`] helps.
-pub(super) const PROBLEMS: [&str; 2] = [
+pub(super) const PROBLEMS: [&str; 3] = [
     "found unexpected ':'",
     "did not find expected whitespace or line break",
+    "found unknown escape character",
+];
+
+/// Escapes, and the hex digits of what they stand for. What they stand for cannot stand as it is in a
+/// file of YAML.
+const CONTROLS: [(u8, char, &str); 4] = [
+    (b'a', '\u{7}', "07"),
+    (b'v', '\u{b}', "0b"),
+    (b'f', '\u{c}', "0c"),
+    (b'e', '\u{1b}', "1b"),
 ];
 
 impl Adapted {
@@ -57,6 +72,7 @@ impl Adapted {
             bytes,
             mark: None,
             colon: None,
+            apostrophe: None,
             replaced: 0,
         };
         adapted.replace_marks();
@@ -82,26 +98,33 @@ impl Adapted {
     }
 
     /// Replaces what [`PROBLEMS`] are about: a colon before a bracket or a comma, which go-yaml takes as
-    /// text; brackets and commas in tags, which it takes as part of a tag that means nothing. `false`
-    /// where there is no such thing, or too many of them.
+    /// text; brackets and commas in tags, which it takes as part of a tag that means nothing; an escaped
+    /// apostrophe. `false` where there is no such thing, or too many of them.
     pub(super) fn replace_indicator(&mut self, offset: usize) -> bool {
         if self.replaced == Self::MOST_REPLACED {
             return false;
         }
         self.replaced += 1;
-        let colon = self.colon.or_else(|| self.unused(";^$~()/+=<".chars()));
-        match (self.bytes.get_mut(offset), colon) {
-            (Some(byte @ b':'), Some(colon)) => {
-                *byte = u8::try_from(colon).unwrap_or(b':');
-                self.colon = Some(colon);
-                true
+        match self.bytes.get(offset..) {
+            Some([b':', ..]) => {
+                let colon = self.colon.or_else(|| self.unused(";^$~()/+=<".chars()));
+                let Some(byte) = colon.and_then(|it| u8::try_from(it).ok()) else {
+                    return false;
+                };
+                self.colon = colon;
+                self.bytes[offset] = byte;
             }
-            (Some(byte @ (b',' | b'[' | b']')), _) => {
-                *byte = b'.';
-                true
+            Some([b',' | b'[' | b']', ..]) => self.bytes[offset] = b'.',
+            Some([b'\\', b'\'', ..]) => {
+                let Some((letter, scalar)) = self.unused_control() else {
+                    return false;
+                };
+                self.apostrophe = Some(scalar);
+                self.bytes[offset + 1] = letter;
             }
-            _ => false,
+            _ => return false,
         }
+        true
     }
 
     /// libyaml-safer gives up on a comma in a tag without saying where: behind what was read last. There
@@ -137,10 +160,15 @@ impl Adapted {
     }
 
     /// The text that was read as `text`.
-    pub(super) fn restore(&self, text: String, is_plain: bool) -> String {
+    pub(super) fn restore(&self, text: String, style: ScalarStyle) -> String {
+        let colon = self.colon.filter(|_| style == ScalarStyle::Plain);
+        let apostrophe = self
+            .apostrophe
+            .filter(|_| style == ScalarStyle::DoubleQuoted);
         let stand_ins = [
             self.mark.map(|mark| (mark, "\u{feff}")),
-            self.colon.filter(|_| is_plain).map(|colon| (colon, ":")),
+            colon.map(|colon| (colon, ":")),
+            apostrophe.map(|apostrophe| (apostrophe, "'")),
         ];
         let replace = |text: String, (stand_in, original): (char, &str)| {
             Zeroizing::new(text).replace(stand_in, original)
@@ -157,6 +185,29 @@ impl Adapted {
     /// libyaml counts from behind the byte order mark.
     fn first(&self) -> usize {
         usize::from(self.bytes.starts_with(MARK)) * MARK.len()
+    }
+
+    /// An escape that the source does not have, nor what it stands for in hex.
+    fn unused_control(&self) -> Option<(u8, char)> {
+        let text = String::from_utf8_lossy(&self.bytes).to_ascii_lowercase();
+        let is_unused = |(letter, scalar, hex): &(u8, char, &str)| {
+            let escape = ['\\', char::from(*letter)].iter().collect::<String>();
+            self.apostrophe == Some(*scalar) || !text.contains(&escape) && !text.contains(hex)
+        };
+        let (letter, scalar, _) = CONTROLS.iter().find(|it| is_unused(it))?;
+        Some((*letter, *scalar))
+    }
+
+    /// Whether a text in double quotes has a slash escaped, which go-yaml does not know.
+    pub(super) fn escapes_a_slash(&self, span: Range<usize>) -> bool {
+        let span = self.bytes.get(span).unwrap_or_default();
+        let mut bytes = span.iter().skip_while(|byte| **byte != b'"');
+        while let Some(byte) = bytes.next() {
+            if *byte == b'\\' && bytes.next() == Some(&b'/') {
+                return true;
+            }
+        }
+        false
     }
 
     /// One of these characters that the source does not have.

@@ -180,7 +180,14 @@ impl<'a> Loader<'a> {
                         "it is not YAML: between brackets a text with a question mark needs quotes",
                     ));
                 }
-                let mut value = text.restore(value, is_plain);
+                let is_double = style == ScalarStyle::DoubleQuoted;
+                if is_double && text.escapes_a_slash(offset(event.start_mark)..end) {
+                    return Err(malformed(
+                        place,
+                        "it is not YAML: a slash cannot be escaped",
+                    ));
+                }
+                let mut value = text.restore(value, style);
                 if is_block && text.is_lengthened() && end == text.end && value.ends_with('\n') {
                     value.pop();
                 }
