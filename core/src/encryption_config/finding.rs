@@ -25,7 +25,7 @@ pub struct Finding {
     /// What kube-apiserver itself logs for it, in the words of [`Server::NEWEST`](super::Server) where
     /// they are known exactly. What is secret, and what may be, is `REDACTED`.
     #[serde(rename = "server_message", skip_serializing_if = "Option::is_none")]
-    pub server: Option<String>,
+    pub server: Option<Box<str>>,
     /// From 1.
     pub line: u32,
     /// From 1, in Unicode scalars.
@@ -168,7 +168,7 @@ impl Finding {
             words.truncate(end);
             words.push('…');
         }
-        self.server = Some(words);
+        self.server = Some(words.into());
         self
     }
 

@@ -68,10 +68,8 @@ pub(super) fn quoted(text: &str) -> String {
 
 /// Rust's `Debug` has the same notion, but for marks that begin a text.
 fn is_printable(scalar: char) -> bool {
-    !format!("a{scalar}")
-        .escape_debug()
-        .to_string()
-        .contains("\\u{")
+    let debug = format!("a{scalar}").escape_debug().to_string();
+    !scalar.is_control() && !debug.contains("\\u{")
 }
 
 /// `json.Marshal`

@@ -36,7 +36,7 @@ pub(super) fn read(source: &[u8]) -> Result<(Tree, Vec<Finding>), Finding> {
         match without_panics(|| Loader::new(&text).load(&reached)) {
             Some(Ok(tree)) => break tree,
             Some(Err((_, Some(offset)))) if text.replace_indicator(offset) => {}
-            Some(Err((finding, _))) => return Err(finding),
+            Some(Err((finding, _))) => return Err(*finding),
             None if text.lengthen() || text.replace_comma(reached.get()) => {}
             None => {
                 let message = "it is not YAML: a tag or an escape is cut off";
@@ -101,7 +101,7 @@ struct Loader<'a> {
 }
 
 /// Why there is no tree, and where libyaml stopped.
-type Stop = (Finding, Option<usize>);
+type Stop = (Box<Finding>, Option<usize>);
 
 /// A collection whose end has not come yet.
 struct Open {
@@ -136,10 +136,13 @@ impl<'a> Loader<'a> {
                 let is_of_libyaml = quirks::PROBLEMS.contains(&error.problem());
                 let mark = error.problem_mark().filter(|_| is_of_libyaml);
                 let offset = mark.map(|mark| self.text.offset(mark.index));
-                (fault_of(&self.text.bytes, &error), offset)
+                (Box::new(fault_of(&self.text.bytes, &error)), offset)
             })?;
             reached.set(self.text.offset(event.end_mark.index));
-            if let Some(tree) = self.take(event).map_err(|finding| (finding, None))? {
+            if let Some(tree) = self
+                .take(event)
+                .map_err(|finding| (Box::new(finding), None))?
+            {
                 return Ok(tree);
             }
         }

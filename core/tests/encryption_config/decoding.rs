@@ -332,3 +332,37 @@ fn json_is_json() {
     let yaml = "# c\n{kind: EncryptionConfig, apiVersion: v1, resources: [{resources: [a], providers: [{identity: {}}]}]}";
     accepted(yaml);
 }
+
+#[test]
+fn a_lenient_server_decodes_a_second_field_of_json_into_the_first() {
+    let of = |resources: &str| {
+        let judgement = lenient(&format!(
+            r#"{{"apiVersion": "apiserver.config.k8s.io/v1", "kind": "EncryptionConfiguration", {resources}}}"#
+        ));
+        let names = |configuration: EncryptionConfiguration| {
+            let entries = configuration.resources.into_iter();
+            entries.map(|entry| entry.resources).collect::<Vec<_>>()
+        };
+        (judgement.stage, judgement.configuration.map(names))
+    };
+    let identity = r#""providers": [{"identity": {}}]"#;
+    assert_eq!(
+        of(&format!(
+            r#""resources": [{{"resources": ["a"]}}], "resources": [{{{identity}}}]"#
+        )),
+        (Stage::Ok, Some(vec![vec!["a".into()]]))
+    );
+    // A shorter list leaves elements behind that a longer one brings back.
+    let lists = r#""resources": ["a", "b", "c"], "resources": ["x"], "resources": [null, null]"#;
+    assert_eq!(
+        of(&format!(r#""resources": [{{{lists}, {identity}}}]"#)),
+        (Stage::Ok, Some(vec![vec!["x".into(), "b".into()]]))
+    );
+    let lists = r#""resources": ["a", "b"], "resources": [], "resources": [null]"#;
+    assert_eq!(
+        of(&format!(r#""resources": [{{{lists}, {identity}}}]"#)),
+        (Stage::Ok, Some(vec![vec![String::new()]]))
+    );
+    let null = format!(r#""resources": [{{"resources": ["a"], {identity}}}], "resources": null"#);
+    assert_eq!(of(&null), (Stage::Validate, None));
+}

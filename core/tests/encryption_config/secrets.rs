@@ -106,3 +106,60 @@ proptest! {
         assert_silent(&lines.join("\n"));
     }
 }
+
+/// The server's own words for these hold the keys, the file, or what is beside them.
+#[test]
+fn what_the_server_says_is_hidden() {
+    let [secret, phrase] = [PLANTED[0], PLANTED[3]];
+    let keys = format!("{{keys: [{{name: {phrase}, secret: {secret}}}]}}");
+    let two = format!("identity: {{}}, aescbc: {keys}");
+    let none = "aescbc: null";
+    let plugin =
+        |endpoint: &str| format!("kms: {{apiVersion: v3, name: a, endpoint: '{endpoint}'}}");
+    for (provider, said) in [
+        (two, r#""Name":"REDACTED","Secret":"REDACTED""#),
+        (none.to_owned(), r#"{"AESGCM":null,"AESCBC":null"#),
+        (
+            plugin(&format!("http://a:{phrase}@b/")),
+            r#""REDACTED": unsupported scheme "http""#,
+        ),
+        (
+            plugin(&format!("unix:///%zz?{secret}")),
+            r#"parse "REDACTED": invalid URL escape"#,
+        ),
+        (plugin(secret), r#""REDACTED": unsupported scheme """#),
+        (
+            format!("identity: {{}}, kms: {{endpoint: 'unix://{phrase}@a'}}"),
+            r#""Endpoint":"REDACTED""#,
+        ),
+        (
+            format!("aescbc: {{{secret}: 1}}"),
+            r#"unknown field "resources[0].providers[0].aescbc.REDACTED""#,
+        ),
+        (
+            format!("kms: {{timeout: {secret}}}"),
+            r#"time: invalid duration "REDACTED""#,
+        ),
+    ] {
+        let source =
+            format!("{HEAD}resources:\n- resources: [secrets]\n  providers:\n  - {{{provider}}}\n");
+        assert_silent(&source);
+        let judgement = judge(source.as_bytes(), &Server::release(37));
+        let words = judgement
+            .findings
+            .iter()
+            .filter_map(|it| it.server.as_deref());
+        assert!(
+            words.clone().any(|it| it.contains(said)),
+            "{said}: {words:?}"
+        );
+    }
+    let source = format!("a: {secret}\n");
+    assert_silent(&source);
+    let judgement = judge(source.as_bytes(), &Server::release(37));
+    let words = judgement.findings[0].server.as_deref();
+    assert_eq!(
+        words,
+        Some("Object 'Kind' is missing in '<the whole file>'")
+    );
+}

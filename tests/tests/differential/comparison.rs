@@ -1,6 +1,7 @@
 //! Asks both, and keeps what differs.
 
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use atrest_core::encryption_config::{self as ours, Judgement, Server};
 use atrest_tests::judge::{Answer, Judge, Stage};
@@ -17,9 +18,12 @@ pub(crate) struct Case<'a> {
 
 /// What has come out so far.
 pub(crate) struct Comparison {
+    minor: u32,
     judge: Judge,
     counts: Counts,
     differences: Vec<String>,
+    /// What both took.
+    spent: Duration,
 }
 
 /// Files by stage.
@@ -39,16 +43,20 @@ impl Comparison {
             Stage::Load,
         ];
         Self {
+            minor,
             judge: Judge::start(minor),
             counts: Counts(stages.map(|stage| (stage, 0))),
             differences: Vec::new(),
+            spent: Duration::ZERO,
         }
     }
 
     /// Compares one, and returns the stage that upstream gives it.
     pub(crate) fn add(&mut self, case: &Case) -> Stage {
+        let started = Instant::now();
         let ours = ours::judge(case.file, &case.server);
         let theirs = self.judge.ask(case.file, &case.server);
+        self.spent += started.elapsed();
         for (stage, count) in &mut self.counts.0 {
             *count += usize::from(*stage == theirs.stage);
         }
@@ -64,7 +72,7 @@ impl Comparison {
         theirs.stage
     }
 
-    /// Panics where something differed.
+    /// Says what came out, and panics where something differed.
     pub(crate) fn conclude(self) -> Counts {
         let count = self.differences.len();
         assert!(
@@ -72,6 +80,12 @@ impl Comparison {
             "{count} differ ({}):\n{}",
             self.counts,
             self.differences[..count.min(Self::SHOWN)].join("\n")
+        );
+        println!(
+            "1.{}: {} in {} s",
+            self.minor,
+            self.counts,
+            self.spent.as_secs()
         );
         self.counts
     }

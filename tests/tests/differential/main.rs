@@ -21,7 +21,7 @@ mod styles;
 mod words;
 mod writer;
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use atrest_core::encryption_config::Server;
 use atrest_tests::judge::{Judge, Stage};
@@ -56,7 +56,7 @@ fn assert_alike(files: &[(String, Vec<u8>)]) {
                 comparison.add(&Case { name, file, server });
             }
         }
-        println!("1.{minor}: {}", comparison.conclude());
+        comparison.conclude();
     }
 }
 
@@ -92,53 +92,49 @@ fn generated_configurations_are_judged_alike() {
     let mut random = Random::new(seed as u64);
     let mut comparisons = Judge::RELEASES.map(|minor| (minor, Comparison::with(minor)));
     let mut whole: Vec<Vec<u8>> = corpora::ours().into_iter().map(|(_, file)| file).collect();
-    let started = Instant::now();
     for index in 0..count {
         let is_damaged = index % 4 == 3;
         let file = match is_damaged {
-            true => {
-                let [file, other] = [0; 2].map(|_| &whole[random.below(whole.len())]);
-                damage::damage(&mut random, file, other)
-            }
-            false => {
-                let aim = match random.below(100) {
-                    0..40 => Stage::Ok,
-                    40..53 => Stage::Decode,
-                    53..75 => Stage::Validate,
-                    _ => Stage::Load,
-                };
-                let tree = generator::configuration(&mut random, aim);
-                writer::write(&mut random, &tree)
-            }
+            true => damaged(&mut random, &whole),
+            false => generated(&mut random),
         };
         for (minor, comparison) in &mut comparisons {
             let settings = settings(*minor);
             let server = settings[random.below(settings.len())];
             // The other releases see a part of the files, unless there is time.
-            if *minor != 37 && !is_long && index % 10 > 1 {
+            if *minor != Server::NEWEST && !is_long && index % 10 > 1 {
                 continue;
             }
-            let name = format!("file {index}");
-            let case = Case {
-                name: &name,
+            let stage = comparison.add(&Case {
+                name: &format!("file {index}"),
                 file: &file,
                 server,
-            };
-            let stage = comparison.add(&case);
-            if *minor == 37 && stage == Stage::Ok && !is_damaged && whole.len() < 5000 {
+            });
+            if *minor == Server::NEWEST && stage == Stage::Ok && !is_damaged && whole.len() < 5000 {
                 whole.push(file.clone());
             }
         }
     }
-    println!("{} s", started.elapsed().as_secs());
-    let counts = comparisons.map(|(minor, comparison)| {
-        let counts = comparison.conclude();
-        println!("1.{minor}: {counts}");
-        counts
-    });
+    let counts = comparisons.map(|(_, comparison)| comparison.conclude());
     let newest = &counts[0];
     assert!(newest.percent(Stage::Ok) >= 25, "{newest}");
     for stage in [Stage::Decode, Stage::Validate, Stage::Load] {
         assert!(newest.percent(stage) >= 10, "{newest}");
     }
+}
+
+fn generated(random: &mut Random) -> Vec<u8> {
+    let aim = match random.below(100) {
+        0..40 => Stage::Ok,
+        40..53 => Stage::Decode,
+        53..75 => Stage::Validate,
+        _ => Stage::Load,
+    };
+    let tree = generator::configuration(random, aim);
+    writer::write(random, &tree)
+}
+
+fn damaged(random: &mut Random, whole: &[Vec<u8>]) -> Vec<u8> {
+    let [file, other] = [0; 2].map(|_| &whole[random.below(whole.len())]);
+    damage::damage(random, file, other)
 }
