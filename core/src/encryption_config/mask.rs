@@ -177,7 +177,7 @@ fn is_public(field: &str, parent: &str, text: &str) -> bool {
         "apiVersion" | "kind" | "resources" => text.is_ascii() && reads_as_name(text),
         "name" if parent == "kms" => text.is_ascii() && reads_as_name(text),
         "name" => text.is_ascii() && reads_as_key_name(text),
-        "timeout" => text.len() <= 15 && dialect::duration(text).is_some(),
+        "timeout" => text.len() <= 15 && dialect::duration(text).is_ok(),
         "cachesize" => text.len() <= 11 && text.parse::<i32>().is_ok(),
         "endpoint" => {
             let path = text
