@@ -1,13 +1,17 @@
-//! KMS v2 plugins, asked for the key_id that they write with now.
+//! KMS plugins, asked for the key_id that they write with now, and to unwrap keys.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use atrest_core::encryption_config::{EncryptionConfiguration, KmsVersion, Provider};
-use atrest_proto::v2::StatusRequest;
+use atrest_core::at_rest::{Plugins, Refusal, WrappedKey};
+use atrest_core::encryption_config::{EncryptionConfiguration, Kms, KmsVersion, Provider};
+use atrest_core::secret::{Fingerprint, SecretBytes};
 use atrest_proto::v2::key_management_service_client::KeyManagementServiceClient;
-use tonic::transport::Endpoint;
+use atrest_proto::v2::{DecryptRequest, StatusRequest};
+use atrest_proto::{v1beta1, v2};
+use tonic::Code;
+use tonic::transport::{Channel, Endpoint};
 
 use crate::args::KmsSocket;
 use crate::report;
@@ -24,23 +28,10 @@ pub(crate) async fn key_ids(
     sockets: &[KmsSocket],
 ) -> BTreeMap<String, String> {
     let mut key_ids = BTreeMap::new();
-    let providers = configuration
-        .resources
-        .iter()
-        .flat_map(|entry| &entry.providers);
-    for provider in providers {
-        let Provider::Kms(kms) = provider else {
-            continue;
-        };
+    for (kms, path) in plugins(configuration, sockets) {
         if kms.api_version != KmsVersion::V2 || key_ids.contains_key(&kms.name) {
             continue;
         }
-        let named = sockets.iter().find(|socket| socket.name == kms.name);
-        let path = match named {
-            Some(socket) => Some(socket.path.clone()),
-            None => kms.endpoint.strip_prefix("unix://").map(PathBuf::from),
-        };
-        let Some(path) = path else { continue };
         match status(&path).await {
             Ok(key_id) => {
                 key_ids.insert(kms.name.clone(), key_id);
@@ -51,22 +42,161 @@ pub(crate) async fn key_ids(
     key_ids
 }
 
+/// The plugins of a configuration that have a socket, and that.
+fn plugins<'a>(
+    configuration: &'a EncryptionConfiguration,
+    sockets: &[KmsSocket],
+) -> impl Iterator<Item = (&'a Kms, PathBuf)> {
+    let entries = configuration.resources.iter();
+    let providers = entries.flat_map(|entry| &entry.providers);
+    providers.filter_map(|provider| {
+        let Provider::Kms(kms) = provider else {
+            return None;
+        };
+        let named = sockets.iter().find(|socket| socket.name == kms.name);
+        let path = match named {
+            Some(socket) => socket.path.clone(),
+            None => PathBuf::from(kms.endpoint.strip_prefix("unix://")?),
+        };
+        Some((kms, path))
+    })
+}
+
+/// Unwraps keys, each once: what plugins answered is kept as long as this lives. Of KMS v1, which
+/// wraps a key a write, only the last answer is kept.
+pub(crate) struct Unwrapper {
+    plugins: BTreeMap<(KmsVersion, String), (PathBuf, Option<Channel>)>,
+    answers: BTreeMap<Fingerprint, Result<SecretBytes, Refusal>>,
+    last_of_v1: Option<Fingerprint>,
+    key_ids: BTreeMap<String, String>,
+    /// Plugins that did not answer, which are not asked again.
+    silent: BTreeSet<(KmsVersion, String)>,
+}
+
+impl Plugins for Unwrapper {
+    fn unwrapped(&self, key: &WrappedKey) -> Option<Result<&SecretBytes, Refusal>> {
+        let answer = self.answers.get(&key.fingerprint())?;
+        Some(answer.as_ref().map_err(|refusal| *refusal))
+    }
+
+    fn key_id(&self, provider: &str) -> Option<&str> {
+        self.key_ids.get(provider).map(String::as_str)
+    }
+}
+
+impl Unwrapper {
+    /// Knows the plugins, and has asked none.
+    pub(crate) fn new(
+        configuration: &EncryptionConfiguration,
+        sockets: &[KmsSocket],
+        key_ids: BTreeMap<String, String>,
+    ) -> Self {
+        let named = plugins(configuration, sockets)
+            .map(|(kms, path)| ((kms.api_version, kms.name.clone()), (path, None)));
+        Self {
+            plugins: named.collect(),
+            answers: BTreeMap::new(),
+            last_of_v1: None,
+            key_ids,
+            silent: BTreeSet::new(),
+        }
+    }
+
+    /// Asks the plugin for a key. Whether there is an answer now, which can be a refusal.
+    pub(crate) async fn ask(&mut self, key: &WrappedKey) -> bool {
+        let name = (key.version, key.provider.clone());
+        if self.silent.contains(&name) {
+            return false;
+        }
+        let Some((path, channel)) = self.plugins.get_mut(&name) else {
+            return false;
+        };
+        let answer = match unwrap(path, channel, key).await {
+            Ok(answer) => answer,
+            Err(reason) => {
+                let (path, provider) = (path.display(), &key.provider);
+                report::say(format_args!(
+                    "warning: the KMS plugin {provider} at {path} does not unwrap keys: {reason}"
+                ));
+                self.silent.insert(name);
+                return false;
+            }
+        };
+        let fingerprint = key.fingerprint();
+        if key.version == KmsVersion::V1
+            && let Some(last) = self.last_of_v1.replace(fingerprint)
+        {
+            self.answers.remove(&last);
+        }
+        self.answers.insert(fingerprint, answer);
+        true
+    }
+}
+
+async fn unwrap(
+    path: &Path,
+    channel: &mut Option<Channel>,
+    key: &WrappedKey,
+) -> Result<Result<SecretBytes, Refusal>, String> {
+    let channel = match channel {
+        Some(channel) => channel.clone(),
+        None => channel.insert(connect(path).await?).clone(),
+    };
+    let answer = match key.version {
+        KmsVersion::V1 => {
+            let request = v1beta1::DecryptRequest {
+                version: "v1beta1".into(),
+                cipher: key.ciphertext.clone(),
+            };
+            v1beta1::key_management_service_client::KeyManagementServiceClient::new(channel)
+                .decrypt(request)
+                .await
+                .map(|response| response.into_inner().plain)
+        }
+        KmsVersion::V2 => {
+            let request = DecryptRequest {
+                ciphertext: key.ciphertext.clone(),
+                uid: format!("atrest-{}", key.fingerprint().short(16)),
+                key_id: key.key_id.clone(),
+                annotations: key.annotations.clone(),
+            };
+            v2::key_management_service_client::KeyManagementServiceClient::new(channel)
+                .decrypt(request)
+                .await
+                .map(|response| response.into_inner().plaintext)
+        }
+    };
+    match answer {
+        Ok(bytes) => Ok(Ok(SecretBytes::new(bytes))),
+        // It was asked, understood, and says no. Any other code may be its bad day.
+        Err(status) => match status.code() {
+            Code::InvalidArgument | Code::NotFound | Code::FailedPrecondition | Code::DataLoss => {
+                Ok(Err(Refusal))
+            }
+            code => Err(format!("{code:?}")),
+        },
+    }
+}
+
+async fn connect(path: &Path) -> Result<Channel, String> {
+    Endpoint::from_shared(format!("unix://{}", path.display()))
+        .map_err(|_| "not a path of a socket".to_owned())?
+        .connect_timeout(TIMEOUT)
+        .timeout(TIMEOUT)
+        .connect()
+        .await
+        .map_err(|error| innermost(&error))
+}
+
 /// The key_id of a plugin that is healthy.
-pub(crate) async fn status(socket: &std::path::Path) -> Result<String, Failure> {
+pub(crate) async fn status(socket: &Path) -> Result<String, Failure> {
     let shown = socket.display();
     let unread = |reason: String| {
         Failure::unread(format!("cannot ask the KMS plugin at {shown}: {reason}")).hint(
             "run this on the node of the plugin, or name its socket with --kms-socket NAME=PATH",
         )
     };
-    let endpoint = Endpoint::from_shared(format!("unix://{shown}"))
-        .map_err(|_| unread("not a path of a socket".into()))?
-        .connect_timeout(TIMEOUT)
-        .timeout(TIMEOUT);
-    let channel = endpoint
-        .connect()
-        .await
-        .map_err(|error| unread(innermost(&error)))?;
+    let channel = connect(socket).await.map_err(unread)?;
     let status = KeyManagementServiceClient::new(channel)
         .status(StatusRequest {})
         .await

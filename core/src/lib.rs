@@ -6,6 +6,7 @@
 
 pub mod at_rest;
 pub mod encryption_config;
+pub mod etcd;
 pub mod keyring;
 pub mod rotation;
 pub mod secret;

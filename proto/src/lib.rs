@@ -24,6 +24,12 @@ pub mod stored {
     include!("generated/stored.rs");
 }
 
+/// Objects in plaintext: their metadata, Secrets and ConfigMaps.
+pub mod objects {
+    #![allow(missing_docs, clippy::all, clippy::pedantic)] // generated
+    include!("generated/objects.rs");
+}
+
 /// etcd's key-value pair.
 pub mod mvccpb {
     #![allow(missing_docs, clippy::all, clippy::pedantic)] // generated
@@ -34,6 +40,12 @@ pub mod mvccpb {
 pub mod etcdserverpb {
     #![allow(missing_docs, clippy::all, clippy::pedantic)] // generated
     include!("generated/etcdserverpb.rs");
+}
+
+/// etcd's write-ahead log.
+pub mod wal {
+    #![allow(missing_docs, clippy::all, clippy::pedantic)] // generated
+    include!("generated/wal.rs");
 }
 
 mod redacted {

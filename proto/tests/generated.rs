@@ -7,12 +7,14 @@ use std::{env, fs};
 
 use prost_types::FileDescriptorSet;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 7] = [
     "kms_v2.proto",
     "kms_v1beta1.proto",
     "stored.proto",
+    "objects.proto",
     "etcd_kv.proto",
     "etcd_rpc.proto",
+    "etcd_wal.proto",
 ];
 
 #[test]
@@ -73,17 +75,18 @@ fn redacted_debug(descriptors: &FileDescriptorSet) -> String {
             let mut fields = String::new();
             for field in &message.field {
                 let name = field.name();
+                let ident = if name == "type" { "r#type" } else { name };
                 let is_map = field.r#type() == Type::Message
                     && map_entries
                         .iter()
                         .any(|entry| field.type_name().ends_with(entry));
                 let shown = if is_map {
-                    format!("&crate::Entries(self.{name}.len())")
+                    format!("&crate::Entries(self.{ident}.len())")
                 } else if field.r#type() == Type::Bytes {
                     assert_ne!(field.label(), Label::Repeated, "{name}: repeated bytes");
-                    format!("&crate::Bytes(self.{name}.len())")
+                    format!("&crate::Bytes(self.{ident}.len())")
                 } else {
-                    format!("&self.{name}")
+                    format!("&self.{ident}")
                 };
                 fields += &format!("            .field(\"{name}\", {shown})\n");
             }

@@ -20,3 +20,4 @@ pub mod proxy;
 pub mod schema;
 pub mod secrets;
 pub mod stored_values;
+pub mod transformer;

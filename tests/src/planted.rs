@@ -85,15 +85,19 @@ pub struct Said(HashSet<[u8; 8]>);
 impl Said {
     /// Takes in what was said.
     pub fn add(&mut self, said: &[u8]) {
-        self.0.extend(said.array_windows());
+        self.0.extend(pieces(said));
     }
 
     /// A piece of the value, in any of its forms, that was said.
     pub fn piece_of(&self, value: &[u8]) -> Option<[u8; 8]> {
         let forms = forms(value);
-        let mut pieces = forms.iter().flat_map(|form| form.array_windows());
-        pieces.find(|piece| self.0.contains(*piece)).copied()
+        let mut pieces = forms.iter().flat_map(|form| pieces(form));
+        pieces.find(|piece| self.0.contains(piece))
     }
+}
+
+fn pieces(text: &[u8]) -> impl Iterator<Item = [u8; 8]> {
+    text.windows(8).filter_map(|piece| piece.try_into().ok())
 }
 
 fn slot(piece: &[u8]) -> usize {

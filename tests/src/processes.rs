@@ -8,7 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use data_encoding::HEXLOWER;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use sha2::{Digest, Sha256};
 
 use crate::keeper::Keeper;
 use crate::programs::{KUBERNETES, Programs};
@@ -38,6 +40,8 @@ pub struct Options {
     pub request_timeout: Duration,
     /// The EncryptionConfiguration that each starts with.
     pub encryption_config: String,
+    /// Further flags of etcd.
+    pub etcd: &'static [&'static str],
 }
 
 impl Default for Options {
@@ -47,6 +51,7 @@ impl Default for Options {
             reload_poll: Some(Duration::from_secs(1)),
             request_timeout: Duration::from_secs(5),
             encryption_config: PLAINTEXT.into(),
+            etcd: &[],
         }
     }
 }
@@ -116,7 +121,8 @@ impl ControlPlane {
 
         let [client, peer, ports @ ..] = free_ports::<5>();
         pki(programs, &directory).expect("kubeadm makes the PKI");
-        let etcd = start_etcd(programs, &keeper, &directory, client, peer);
+        let ports_of_etcd = [client, peer];
+        let etcd = start_etcd(programs, &keeper, &directory, ports_of_etcd, options.etcd);
         let mut plane = Self {
             etcd,
             servers: Vec::new(),
@@ -183,6 +189,30 @@ impl ControlPlane {
             .arg(&self.servers[server].kubeconfig);
         command.env("HOME", &self.directory);
         command
+    }
+
+    /// Gives an EncryptionConfiguration to an API server and waits until it says that it runs with it.
+    #[track_caller]
+    pub fn load(&self, server: usize, content: &[u8]) {
+        let ApiServer {
+            encryption_config,
+            log,
+            ..
+        } = &self.servers[server];
+        fs::write(encryption_config, content).expect("our directory");
+        let hash = HEXLOWER.encode(&Sha256::digest(content));
+        let loaded = format!("hash=\"sha256:{hash}\"}} 1");
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let mut kubectl = self.kubectl(server);
+            let metrics = kubectl.args(["get", "--raw=/metrics"]).output();
+            let metrics = metrics.expect("kubectl was built").stdout;
+            if String::from_utf8_lossy(&metrics).contains(&loaded) {
+                return;
+            }
+            let last = tail(log);
+            assert!(Instant::now() < deadline, "not loaded: {last}");
+        }
     }
 
     /// `etcdctl` with the client certificate.
@@ -406,8 +436,8 @@ fn start_etcd(
     programs: &Programs,
     keeper: &Keeper,
     directory: &Path,
-    client: u16,
-    peer: u16,
+    [client, peer]: [u16; 2],
+    flags: &[&str],
 ) -> Etcd {
     let pki = |name: &str| directory.join("pki").join(name);
     let endpoint = format!("https://127.0.0.1:{client}");
@@ -435,6 +465,7 @@ fn start_etcd(
     ] {
         command.arg(format!("--{name}={value}"));
     }
+    command.args(flags);
     Etcd {
         endpoint,
         ca: pki("etcd/ca.crt"),

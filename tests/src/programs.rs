@@ -127,6 +127,11 @@ pub fn judge(minor: u32) -> Result<PathBuf, Error> {
     Ok(folder.join(release))
 }
 
+/// The program that encrypts and decrypts values with kube-apiserver's own transformers.
+pub fn transformer() -> Result<PathBuf, Error> {
+    Ok(module("transformer", JUDGE_SPACE, build_judge)?.join("transformer"))
+}
+
 /// The cache of everything that tests build: `${XDG_CACHE_HOME:-~/.cache}/atrest`.
 pub fn cache() -> PathBuf {
     std::env::var_os("XDG_CACHE_HOME")

@@ -1,5 +1,6 @@
 //! The command line as it is typed.
 
+mod decrypt;
 mod etcd;
 mod explain;
 mod generate;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::decrypt::Decrypt;
 pub(crate) use self::etcd::EtcdFlags;
 pub(crate) use self::explain::Explain;
 pub(crate) use self::generate::{Generate, GenerateProvider};
@@ -81,10 +83,11 @@ pub(crate) enum Color {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Decrypt(Box<Decrypt>),
     Explain(Explain),
     Generate(Generate),
     Reencrypt(Reencrypt),
     Rotate(Box<Rotate>),
     Validate(Validate),
-    Verify(Verify),
+    Verify(Box<Verify>),
 }

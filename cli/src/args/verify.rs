@@ -14,6 +14,9 @@ pub(crate) struct Verify {
     /// The EncryptionConfiguration that should hold.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Decrypt every value with the configuration's keys and plugins, to prove that it can be read.
+    #[arg(long, requires = "config")]
+    pub(crate) decrypt: bool,
     /// A resource to count, such as secrets or widgets.example.com; repeatable [default: what the
     /// configuration names, else secrets].
     #[arg(long = "resource", value_name = "RESOURCE")]
@@ -25,6 +28,12 @@ pub(crate) struct Verify {
     /// How many values that are not current are listed; 0 for all.
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
     pub(crate) max_objects: usize,
+    /// A file that `etcdctl snapshot save` wrote, instead of a running etcd.
+    #[arg(long, value_name = "FILE", conflicts_with = "endpoints")]
+    pub(crate) snapshot: Option<PathBuf>,
+    /// The data directory of a member of etcd that is stopped, instead of a running etcd.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["endpoints", "snapshot"])]
+    pub(crate) data_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) etcd: EtcdFlags,
 }

@@ -1,5 +1,6 @@
 //! One file a command, mirroring the command line.
 
+mod decrypt;
 mod explain;
 mod generate;
 mod reencrypt;
@@ -23,6 +24,7 @@ pub(crate) fn run(args: Args) -> Result<ExitStatus, Failure> {
         return Err(report::only_for_validate());
     }
     match &args.command {
+        Command::Decrypt(decrypt) => wait(decrypt::run(global, decrypt)),
         Command::Explain(explain) => explain::run(global, explain),
         Command::Generate(generate) => generate::run(global, generate),
         Command::Reencrypt(reencrypt) => wait(reencrypt::run(global, reencrypt)),

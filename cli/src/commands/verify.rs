@@ -26,18 +26,6 @@ pub(crate) async fn run(global: &Global, arguments: &Verify) -> Result<ExitStatu
             None => (None, None),
         };
     let resources = resources(&arguments.resources, configuration)?;
-    let mut etcd = etcd::Client::connect(&arguments.etcd).await?;
-    let namespace = format!(
-        "{}kube-system",
-        GroupResource::parse("namespaces").directory(arguments.etcd.prefix())
-    );
-    if etcd.mod_revision(&namespace).await?.is_none() {
-        // An empty census would be clean.
-        return Err(Failure::unread(format!(
-            "this etcd has no {namespace}: it is not where a kube-apiserver keeps its objects"
-        ))
-        .hint("check --etcd-endpoints and --etcd-prefix against the API server's own flags"));
-    }
     let key_ids = match configuration {
         Some(configuration) => kms::key_ids(configuration, &arguments.kms_sockets).await,
         None => BTreeMap::new(),
@@ -52,9 +40,40 @@ pub(crate) async fn run(global: &Global, arguments: &Verify) -> Result<ExitStatu
             limit => limit,
         },
     };
-    let (census, revision) = etcd::census(&mut etcd, &question).await?;
+    let prover = match configuration {
+        Some(configuration) if arguments.decrypt => {
+            let plugins =
+                kms::Unwrapper::new(configuration, &arguments.kms_sockets, key_ids.clone());
+            Some(etcd::Prover::new(configuration, &resources, plugins))
+        }
+        _ => None,
+    };
+    let (kind, etcd_id, (census, revision)) = match (&arguments.snapshot, &arguments.data_dir) {
+        (Some(path), _) => {
+            let keyspace = etcd::Keyspace::snapshot(path)?;
+            (
+                "snapshot",
+                None,
+                etcd::census_of_file(keyspace, &question, prover)?,
+            )
+        }
+        (None, Some(path)) => {
+            let keyspace = etcd::Keyspace::data_directory(path)?;
+            (
+                "datadir",
+                None,
+                etcd::census_of_file(keyspace, &question, prover)?,
+            )
+        }
+        (None, None) => {
+            let mut etcd = etcd::Client::connect(&arguments.etcd).await?;
+            let counted = etcd::census(&mut etcd, &question, prover).await?;
+            ("etcd", Some(etcd.cluster_id), counted)
+        }
+    };
     let source = Source {
-        etcd_id: etcd.cluster_id.clone(),
+        kind,
+        etcd_id,
         revision,
         config: fingerprint,
     };

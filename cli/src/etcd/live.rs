@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use atrest_core::at_rest::range_end;
+use atrest_core::secret::SecretBytes;
 use atrest_proto::etcdserverpb::kv_client::KvClient;
 use atrest_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use atrest_proto::etcdserverpb::{RangeRequest, StatusRequest};
@@ -155,6 +156,20 @@ impl Client {
         }
     }
 
+    /// The value of a key; `None` where there is no such key.
+    pub(crate) async fn get(&mut self, key: &str) -> Result<Option<SecretBytes>, Failure> {
+        let request = RangeRequest {
+            key: key.as_bytes().to_vec(),
+            ..RangeRequest::default()
+        };
+        let response = self.kv.range(request).await.map_err(|status| {
+            let reason = describe(&status);
+            Failure::unread(format!("cannot read {key} from etcd: {reason}"))
+        })?;
+        let pair = response.into_inner().kvs.into_iter().next();
+        Ok(pair.map(|pair| SecretBytes::new(pair.value)))
+    }
+
     /// When a key was written; `None` where there is no such key.
     pub(crate) async fn mod_revision(&mut self, key: &str) -> Result<Option<i64>, Failure> {
         let request = RangeRequest {
@@ -196,7 +211,7 @@ impl Client {
     }
 }
 
-fn pem(path: &Path) -> Result<atrest_core::secret::SecretBytes, Failure> {
+fn pem(path: &Path) -> Result<SecretBytes, Failure> {
     atrest_files::read(path).map_err(Failure::unusable)
 }
 

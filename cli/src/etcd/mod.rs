@@ -1,7 +1,9 @@
 //! etcd's own bytes.
 
 mod census;
+mod file;
 mod live;
 
-pub(crate) use self::census::{Question, census};
+pub(crate) use self::census::{Prover, Question, census, census_of_file};
+pub(crate) use self::file::Keyspace;
 pub(crate) use self::live::Client;

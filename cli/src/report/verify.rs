@@ -68,7 +68,9 @@ struct Object {
 
 /// Where the census comes from.
 pub(crate) struct Source {
-    pub(crate) etcd_id: String,
+    /// `etcd`, `snapshot` or `datadir`.
+    pub(crate) kind: &'static str,
+    pub(crate) etcd_id: Option<String>,
     pub(crate) revision: i64,
     pub(crate) config: Option<Fingerprint>,
 }
@@ -77,10 +79,10 @@ impl Report {
     pub(crate) fn new(census: &Census, source: &Source) -> Self {
         Self {
             schema: "atrest/verify/v1",
-            source: "etcd",
+            source: source.kind,
             cluster: Cluster {
                 uid: None,
-                etcd_id: Some(source.etcd_id.clone()),
+                etcd_id: source.etcd_id.clone(),
             },
             revision: source.revision,
             finished_at: jiff::Timestamp::now()
@@ -101,7 +103,7 @@ impl Report {
                         unknown_key: resource.count(State::UnknownKey),
                         undecryptable: resource.count(State::Undecryptable),
                         unread: resource.count(State::Unread),
-                        orphaned: None,
+                        orphaned: resource.orphaned,
                         by_key: resource.groups().map(key).collect(),
                     }
                 })

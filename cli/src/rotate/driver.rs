@@ -428,7 +428,7 @@ impl<'a> Run<'a> {
             max_listed: NAMED,
         };
         let taken = Instant::now();
-        let (census, revision) = etcd::census(&mut self.reached.etcd, &question).await?;
+        let (census, revision) = etcd::census(&mut self.reached.etcd, &question, None).await?;
         self.say(&format!(
             "revision {revision}: {} values, {} under the new key",
             census.total(),

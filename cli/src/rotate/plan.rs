@@ -124,7 +124,7 @@ impl Plan {
             key_ids: &in_use,
             max_listed: NAMED,
         };
-        let (census, _) = etcd::census(&mut reached.etcd, &question).await?;
+        let (census, _) = etcd::census(&mut reached.etcd, &question, None).await?;
         refuse_unreadable(&census)?;
         let api = &reached.servers[0];
         stored_here(api, &mut reached.etcd, flags.prefix(), &selection.resources).await?;

@@ -54,6 +54,8 @@ fn text_names_the_place_the_rule_and_the_fix() {
          \x20   at:  resources[0].providers[0].aescbc.keys[0].secret\n\
          \x20   fix: encode the key with padding and without blanks: \
          `head -c 32 /dev/urandom | base64`\n\
+         \x20   kube-apiserver says: resources[0].providers[0].aescbc.keys[0].secret: Invalid value: \
+         \"REDACTED\": secrets must be base64 encoded\n\
          -: kube-apiserver 1.37 rejects it: 1 error\n"
     );
     assert_eq!(run.stderr, "");

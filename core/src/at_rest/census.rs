@@ -1,11 +1,11 @@
 //! Counts stored values by the key that wrote them, and says which are as they should be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::stored_value::{Form, StoredValue, shortest_name};
 use crate::encryption_config::{EncryptionConfiguration, KmsVersion, Provider};
 
-use super::storage_key::GroupResource;
+use super::storage_key::{GroupResource, ObjectKey};
 
 /// The key that writes now, as far as one can know it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -43,6 +43,19 @@ pub enum State {
     Undecryptable,
     /// Could not be judged: no configuration, or a plugin that nobody could ask.
     Unread,
+}
+
+/// What came of decrypting a value.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Proof {
+    /// Nobody tried: the prefix is believed.
+    NotTried,
+    /// It decrypts.
+    Opens,
+    /// It does not: flipped bytes, other key bytes under the same name, a foreign storage key.
+    Fails,
+    /// Its plugin could not be asked.
+    Unknown,
 }
 
 /// What is known of the configuration for one resource.
@@ -147,6 +160,19 @@ pub struct Group {
     pub newest_revision: i64,
 }
 
+/// A value as it stands in etcd.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored<'a> {
+    /// Its key in etcd.
+    pub key: &'a [u8],
+    /// What of the key follows after the resource's directory.
+    pub object: &'a [u8],
+    /// Its bytes.
+    pub value: &'a [u8],
+    /// When it was written.
+    pub mod_revision: i64,
+}
+
 /// A value that is not current.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NotCurrent {
@@ -167,8 +193,11 @@ pub struct NotCurrent {
 pub struct ResourceCensus {
     /// The resource.
     pub resource: GroupResource,
+    /// Objects whose namespace is gone; `None` where namespaces were not counted.
+    pub orphaned: Option<u64>,
     expected: Option<Expected>,
-    groups: BTreeMap<(String, Option<String>), Group>,
+    groups: BTreeMap<(String, Option<String>, State), Group>,
+    namespaces: BTreeMap<String, u64>,
 }
 
 impl ResourceCensus {
@@ -235,7 +264,9 @@ impl Census {
                 .map(|resource| ResourceCensus {
                     expected: configuration
                         .map(|configuration| Expected::of(configuration, &resource, key_ids)),
+                    orphaned: None,
                     groups: BTreeMap::new(),
+                    namespaces: BTreeMap::new(),
                     resource,
                 })
                 .collect(),
@@ -245,13 +276,28 @@ impl Census {
         }
     }
 
-    /// Counts a value of `resources[resource]`.
-    pub fn add(&mut self, resource: usize, key: &[u8], value: &[u8], mod_revision: i64) {
+    /// Counts a value of `resources[resource]`. `object` is what of the key follows after the
+    /// resource's directory.
+    pub fn add(&mut self, resource: usize, value: &Stored<'_>, proof: Proof) {
+        let Stored {
+            key,
+            object,
+            value,
+            mod_revision,
+        } = *value;
         let census = &mut self.resources[resource];
+        if let Some(namespace) = ObjectKey::parse(object).and_then(|object| object.namespace) {
+            *census.namespaces.entry(namespace).or_default() += 1;
+        }
         let (provider, key_name, state) = judge(census.expected.as_ref(), value);
+        let state = match (state, proof) {
+            (State::Current | State::Stale, Proof::Fails) => State::Undecryptable,
+            (State::Current | State::Stale, Proof::Unknown) => State::Unread,
+            (state, _) => state,
+        };
         let group = census
             .groups
-            .entry((provider.clone(), key_name.clone()))
+            .entry((provider.clone(), key_name.clone(), state))
             .or_insert_with(|| Group {
                 provider: provider.clone(),
                 key: key_name.clone(),
@@ -277,6 +323,22 @@ impl Census {
             key_name,
             mod_revision,
         });
+    }
+
+    /// Says which namespaces there are. Returns those that objects are in and that are gone.
+    pub fn settle(&mut self, there: &BTreeSet<String>) -> BTreeSet<String> {
+        let mut gone = BTreeSet::new();
+        for resource in &mut self.resources {
+            let orphans = resource.namespaces.iter();
+            let orphans = orphans.filter(|(namespace, _)| !there.contains(*namespace));
+            let mut count = 0;
+            for (namespace, objects) in orphans {
+                count += objects;
+                gone.insert(namespace.clone());
+            }
+            resource.orphaned = Some(count);
+        }
+        gone
     }
 
     /// Values in one state, over all resources.
@@ -389,6 +451,44 @@ mod tests {
         Census::new([secrets], configuration, &BTreeMap::new(), 2)
     }
 
+    fn stored<'a>(object: &'a [u8], value: &'a [u8], mod_revision: i64) -> Stored<'a> {
+        Stored {
+            key: object,
+            object,
+            value,
+            mod_revision,
+        }
+    }
+
+    #[test]
+    fn what_does_not_decrypt_is_not_current() {
+        let configuration = configuration(&["new"], true);
+        let mut census = census(Some(&configuration));
+        let value = stored(b"a/b", b"k8s:enc:secretbox:v1:new:x", 1);
+        for (proof, state) in [
+            (Proof::Opens, State::Current),
+            (Proof::Fails, State::Undecryptable),
+            (Proof::Unknown, State::Unread),
+        ] {
+            census.add(0, &value, proof);
+            assert_eq!(census.count(state), 1, "{proof:?}");
+        }
+        let plain = stored(b"a/b", b"k8s\0", 1);
+        census.add(0, &plain, Proof::Fails);
+        assert_eq!(census.count(State::Plaintext), 1);
+    }
+
+    #[test]
+    fn objects_of_gone_namespaces_are_orphans() {
+        let mut census = census(None);
+        for object in ["default/a", "gone/a", "gone/b", "of-the-cluster"] {
+            census.add(0, &stored(object.as_bytes(), b"{}", 1), Proof::NotTried);
+        }
+        let there = ["default".to_owned()].into();
+        assert_eq!(census.settle(&there), ["gone".to_owned()].into());
+        assert_eq!(census.resources[0].orphaned, Some(2));
+    }
+
     #[test]
     fn states_follow_the_configuration() {
         let configuration = configuration(&["new", "old", "old:er"], true);
@@ -403,7 +503,7 @@ mod tests {
             (b"k8s\0plain", 1),
             (b"k8s:enc:junk", 1),
         ] {
-            census.add(0, b"/registry/secrets/a/b", value, revision);
+            census.add(0, &stored(b"a/b", value, revision), Proof::NotTried);
         }
         let counts = [
             State::Current,
@@ -433,9 +533,10 @@ mod tests {
     #[test]
     fn without_a_configuration_only_plaintext_is_wrong() {
         let mut census = census(None);
-        census.add(0, b"k", b"k8s:enc:secretbox:v1:new:x", 1);
+        let encrypted = stored(b"a/b", b"k8s:enc:secretbox:v1:new:x", 1);
+        census.add(0, &encrypted, Proof::NotTried);
         assert_eq!(census.verdict(), Verdict::Unknown);
-        census.add(0, b"k", b"{}", 1);
+        census.add(0, &stored(b"a/b", b"{}", 1), Proof::NotTried);
         assert_eq!(census.verdict(), Verdict::Dirty);
     }
 

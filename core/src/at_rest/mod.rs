@@ -1,9 +1,20 @@
-//! What stands in etcd: prefixes, storage keys, and the census that counts them.
+//! What stands in etcd: prefixes, storage keys, bodies, and the census that counts them.
 
+mod body;
 mod census;
+mod object;
 mod storage_key;
 mod stored_value;
+mod transformers;
 
-pub use self::census::{Census, CurrentKey, Group, NotCurrent, ResourceCensus, State, Verdict};
+pub use self::body::BodyError;
+pub use self::census::{
+    Census, CurrentKey, Group, NotCurrent, Proof, ResourceCensus, State, Stored, Verdict,
+};
+pub use self::object::{Object, ObjectError, manifest};
 pub use self::storage_key::{DEFAULT_PREFIX, GroupResource, ObjectKey, range_end};
 pub use self::stored_value::{Form, StoredValue};
+pub use self::transformers::{
+    NoPlugins, Plaintext, Plugins, ReadError, Refusal, Transformers, Trust, WrappedKey, WriteError,
+    WritingKey,
+};

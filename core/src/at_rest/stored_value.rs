@@ -6,7 +6,7 @@ use atrest_proto::stored::EncryptedObject;
 use prost::Message;
 
 /// Reserved for ciphertext; anything else is plaintext.
-const ENCRYPTED: &[u8] = b"k8s:enc:";
+pub(super) const ENCRYPTED: &[u8] = b"k8s:enc:";
 
 /// A value of etcd, read as far as it goes without a key.
 #[derive(Clone, Debug, Eq, PartialEq)]

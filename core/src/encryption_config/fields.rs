@@ -67,12 +67,16 @@ const SHORT_WORD: usize = 7;
 /// key: words in one case or in camel case, with few digits.
 pub(super) fn reads_as_name(text: &str) -> bool {
     let is_phrase = text.len() > 15 && text.split_whitespace().count() > 1;
+    let longest = if text.is_ascii() { 253 } else { 30 }; // bytes
     let mut runs = text.split(|scalar: char| !scalar.is_alphanumeric());
-    text.len() <= 253 && !is_phrase && runs.all(is_word)
+    text.len() <= longest && !is_phrase && runs.all(is_word)
 }
 
-/// [`reads_as_name`] for names that stand beside secrets, with which they are easily swapped.
+/// [`reads_as_name`] for names that stand beside secrets, with which they are easily swapped: nothing
+/// that could be a passphrase.
 pub(super) fn reads_as_key_name(text: &str) -> bool {
+    const LONGEST: usize = 15;
+
     let is_minted = || {
         text.split_once('-').is_some_and(|(day, digest)| {
             day.len() == 8
@@ -81,15 +85,40 @@ pub(super) fn reads_as_key_name(text: &str) -> bool {
                 && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
         })
     };
-    let mut words = text.split(|scalar: char| !scalar.is_alphabetic());
-    let is_short = |word: &str| word.len() <= SHORT_WORD || shown_in_path(word).is_some();
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let words = || text.split(|scalar: char| !scalar.is_alphabetic());
+    let is_usual = |word: &&str| {
+        let mut usual = WORDS.iter().chain(NAME_WORDS);
+        usual.any(|usual| usual.eq_ignore_ascii_case(word))
+    };
+    let usual: usize = words().filter(is_usual).map(str::len).sum();
+    let is_short = |word: &str| word.len() <= SHORT_WORD || is_usual(&word);
     is_minted()
-        || text.len() <= 15
+        || text.len() <= LONGEST + usual
             && text.bytes().all(is_plain)
             && reads_as_name(text)
-            && words.all(is_short)
+            && words().all(is_short)
 }
+
+/// What longer words names of keys are made of.
+const NAME_WORDS: &[&str] = &[
+    "atrest",
+    "backup",
+    "cluster",
+    "current",
+    "development",
+    "encryption",
+    "kubernetes",
+    "original",
+    "previous",
+    "primary",
+    "production",
+    "provider",
+    "rotated",
+    "secondary",
+    "staging",
+    "testing",
+];
 
 fn is_word(run: &str) -> bool {
     const LONGEST: usize = 40; // validatingadmissionpolicybindings has 33
@@ -107,7 +136,7 @@ fn is_word(run: &str) -> bool {
     let digits: Vec<bool> = run.bytes().map(|byte| byte.is_ascii_digit()).collect();
     let spelled = match digits.windows(2).filter(|pair| pair[0] != pair[1]).count() {
         0 if digits.first() == Some(&true) => run.len() <= 8,
-        0 => run.len() <= LONGEST && (run.is_ascii() || run.len() <= LONGEST_ODD),
+        0 => run.len() <= LONGEST,
         // key1, k8s
         1 | 2 => run.len() <= LONGEST_ODD,
         // v1beta1
@@ -179,6 +208,7 @@ mod tests {
             "key1",
             "key-2026-q1",
             "20261122-0f3a9c41",
+            "production-encryption-key-2",
             "old_key",
             "Secret",
             "",
@@ -194,6 +224,7 @@ mod tests {
             "6a6f6b65206f6e20796f7521",
             "correct horse battery",
             "Tr0ub4dor&3Tr0ub4dor",
+            "жлшфцщъыэюябвгд-漢字",
         ] {
             assert!(!reads_as_name(secret), "{secret}");
         }

@@ -5,16 +5,18 @@ use std::fmt;
 
 use super::decode::{Element, List, NamedKey};
 use super::dialect::NoDuration;
+use super::fields::reads_as_name;
 use super::model::Kms;
 use super::tree::{Scalar, Value};
 
 /// Stands for what is not shown.
 pub(super) const REDACTED: &str = "REDACTED";
 
-/// A name that may be shown; long ones and those of several lines may have swallowed what follows.
+/// A name that may be shown; long ones and those of several lines may have swallowed what follows,
+/// and some are keys.
 pub(super) fn shown(name: &str) -> &str {
     const LONGEST: usize = 100;
-    if name.len() > LONGEST || name.contains(['\n', '\r']) {
+    if name.len() > LONGEST || name.contains(['\n', '\r']) || !reads_as_name(name) {
         REDACTED
     } else {
         name
@@ -36,8 +38,13 @@ pub(super) fn shown_endpoint(endpoint: &str) -> &str {
 /// A duration's text that may be shown, in the quotes of package `time`, which differ beyond ASCII.
 pub(super) fn quoted_time(text: &str) -> String {
     const LONGEST: usize = 20;
+    const FEW: usize = 7; // no passphrase
     let is_plain = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\';
-    let is_shown = text.len() <= LONGEST && text.bytes().all(is_plain);
+    let few = |class: fn(&u8) -> bool| text.bytes().filter(class).count() <= FEW;
+    let is_shown = text.len() <= LONGEST
+        && text.bytes().all(is_plain)
+        && few(u8::is_ascii_alphabetic)
+        && few(u8::is_ascii_digit);
     format!("\"{}\"", if is_shown { text } else { REDACTED })
 }
 

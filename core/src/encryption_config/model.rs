@@ -105,7 +105,7 @@ impl Kms {
 }
 
 /// The version of the KMS plugin API.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum KmsVersion {
     /// `v1beta1` on the wire: one plugin call a write.
     V1,

@@ -20,11 +20,10 @@ pub(super) struct Adapted {
     replaced: usize,
 }
 
-/// UTF-16 ends or breaks off in the middle.
-pub(super) struct Half {
+/// Bytes that are no text.
+pub(super) struct NoText {
     pub(super) place: Place,
-    /// What there is only half of.
-    pub(super) of: &'static str,
+    pub(super) message: &'static str,
 }
 
 /// What libyaml says where [`Adapted::replace_indicator`] helps.
@@ -37,8 +36,19 @@ impl Adapted {
     /// Each one costs another run.
     const MOST_REPLACED: usize = 16;
 
-    pub(super) fn new(source: &[u8]) -> Result<Self, Half> {
-        let bytes = match from_utf16(source)? {
+    pub(super) fn new(source: &[u8]) -> Result<Self, NoText> {
+        let text = from_utf16(source)?;
+        let after_mark = match &text {
+            Some(text) => text.as_bytes(),
+            None => source.strip_prefix(MARK).unwrap_or_default(),
+        };
+        // go-yaml loses characters of later lines then, and with them the name of a field.
+        if after_mark.starts_with(MARK) {
+            let place = Place::START;
+            let message = "it is not YAML: it begins with two byte order marks";
+            return Err(NoText { place, message });
+        }
+        let bytes = match text {
             Some(mut text) => Zeroizing::new(std::mem::take(&mut *text).into_bytes()),
             None => Zeroizing::new(source.to_vec()),
         };
@@ -54,9 +64,7 @@ impl Adapted {
     }
 
     /// A byte order mark behind the first one is a character like any other to go-yaml, while libyaml
-    /// passes over it at the start of a line. (Two marks at the very start also make go-yaml lose the
-    /// first character of later lines. That is not done here: the name of the first field is wrong
-    /// either way.)
+    /// passes over it at the start of a line.
     fn replace_marks(&mut self) {
         let mut at = self.first();
         while let Some(next) = self.bytes[at..]
@@ -160,7 +168,7 @@ impl Adapted {
 }
 
 /// UTF-16 with a byte order mark is YAML, too. libyaml-safer loses its way in it.
-pub(super) fn from_utf16(source: &[u8]) -> Result<Option<Zeroizing<String>>, Half> {
+pub(super) fn from_utf16(source: &[u8]) -> Result<Option<Zeroizing<String>>, NoText> {
     let (rest, unit): (_, fn([u8; 2]) -> u16) = match source {
         [0xff, 0xfe, rest @ ..] => (rest, u16::from_le_bytes),
         [0xfe, 0xff, rest @ ..] => (rest, u16::from_be_bytes),
@@ -173,13 +181,15 @@ pub(super) fn from_utf16(source: &[u8]) -> Result<Option<Zeroizing<String>>, Hal
             Ok(scalar) => text.push(scalar),
             Err(_) => {
                 let place = Place::of(text.as_bytes(), text.len());
-                return Err(Half { place, of: "pair" });
+                let message = "it is not YAML: half of a UTF-16 pair is missing";
+                return Err(NoText { place, message });
             }
         }
     }
     if !odd.is_empty() {
         let place = Place::of(text.as_bytes(), text.len());
-        return Err(Half { place, of: "unit" });
+        let message = "it is not YAML: half of a UTF-16 unit is missing";
+        return Err(NoText { place, message });
     }
     Ok(Some(text))
 }

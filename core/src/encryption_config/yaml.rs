@@ -16,7 +16,7 @@ use super::fields::shown_in_path;
 use super::finding::{Finding, Place, fault, number};
 use super::go;
 use super::ids;
-use super::quirks::{self, Adapted, Half};
+use super::quirks::{self, Adapted, NoText};
 use super::resolve::{TAG_PREFIX, resolve};
 use super::tree::{
     Full, MAX_BYTES, MAX_DEPTH, Node, NodeId, Pair, Scalar, Style, Text, Tree, Value,
@@ -25,12 +25,8 @@ use super::tree::{
 /// Reads the document. Keys that are there twice are findings of their own: only a strict server
 /// minds them.
 pub(super) fn read(source: &[u8]) -> Result<(Tree, Vec<Finding>), Finding> {
-    let mut text = Adapted::new(source).map_err(|Half { place, of }| {
-        malformed(
-            place,
-            format!("it is not YAML: half of a UTF-16 {of} is missing"),
-        )
-    })?;
+    let mut text =
+        Adapted::new(source).map_err(|NoText { place, message }| malformed(place, message))?;
     let reached = Cell::new(0);
     let tree = loop {
         match without_panics(|| Loader::new(&text).load(&reached)) {

@@ -155,6 +155,169 @@ pub struct StatusResponse {
     #[prost(int64, tag = "12")]
     pub db_size_quota: i64,
 }
+/// What a member applies: the data of a raft entry.
+/// Compatible with go.etcd.io/etcd/api/v3/etcdserverpb/raft_internal.proto.
+#[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct InternalRaftRequest {
+    #[prost(message, optional, tag = "4")]
+    pub put: ::core::option::Option<PutRequest>,
+    #[prost(message, optional, tag = "5")]
+    pub delete_range: ::core::option::Option<DeleteRangeRequest>,
+    #[prost(message, optional, tag = "6")]
+    pub txn: ::core::option::Option<TxnRequest>,
+    #[prost(message, optional, tag = "9")]
+    pub lease_revoke: ::core::option::Option<LeaseRevokeRequest>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct PutRequest {
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub value: ::prost::alloc::vec::Vec<u8>,
+    #[prost(int64, tag = "3")]
+    pub lease: i64,
+    #[prost(bool, tag = "4")]
+    pub prev_kv: bool,
+    #[prost(bool, tag = "5")]
+    pub ignore_value: bool,
+    #[prost(bool, tag = "6")]
+    pub ignore_lease: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct DeleteRangeRequest {
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
+    /// As in RangeRequest.
+    #[prost(bytes = "vec", tag = "2")]
+    pub range_end: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bool, tag = "3")]
+    pub prev_kv: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct LeaseRevokeRequest {
+    #[prost(int64, tag = "1")]
+    pub id: i64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct TxnRequest {
+    #[prost(message, repeated, tag = "1")]
+    pub compare: ::prost::alloc::vec::Vec<Compare>,
+    #[prost(message, repeated, tag = "2")]
+    pub success: ::prost::alloc::vec::Vec<RequestOp>,
+    #[prost(message, repeated, tag = "3")]
+    pub failure: ::prost::alloc::vec::Vec<RequestOp>,
+}
+/// One of them; upstream a oneof, which is the same on the wire.
+#[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct RequestOp {
+    #[prost(message, optional, tag = "1")]
+    pub request_range: ::core::option::Option<RangeRequest>,
+    #[prost(message, optional, tag = "2")]
+    pub request_put: ::core::option::Option<PutRequest>,
+    #[prost(message, optional, tag = "3")]
+    pub request_delete_range: ::core::option::Option<DeleteRangeRequest>,
+    #[prost(message, optional, tag = "4")]
+    pub request_txn: ::core::option::Option<TxnRequest>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct Compare {
+    #[prost(enumeration = "compare::CompareResult", tag = "1")]
+    pub result: i32,
+    #[prost(enumeration = "compare::CompareTarget", tag = "2")]
+    pub target: i32,
+    #[prost(bytes = "vec", tag = "3")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
+    /// What the target is compared with; upstream a oneof of these five.
+    #[prost(int64, tag = "4")]
+    pub version: i64,
+    #[prost(int64, tag = "5")]
+    pub create_revision: i64,
+    #[prost(int64, tag = "6")]
+    pub mod_revision: i64,
+    #[prost(bytes = "vec", tag = "7")]
+    pub value: ::prost::alloc::vec::Vec<u8>,
+    #[prost(int64, tag = "8")]
+    pub lease: i64,
+    #[prost(bytes = "vec", tag = "64")]
+    pub range_end: ::prost::alloc::vec::Vec<u8>,
+}
+/// Nested message and enum types in `Compare`.
+pub mod compare {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+    #[repr(i32)]
+    pub enum CompareResult {
+        Equal = 0,
+        Greater = 1,
+        Less = 2,
+        NotEqual = 3,
+    }
+    impl CompareResult {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Equal => "EQUAL",
+                Self::Greater => "GREATER",
+                Self::Less => "LESS",
+                Self::NotEqual => "NOT_EQUAL",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "EQUAL" => Some(Self::Equal),
+                "GREATER" => Some(Self::Greater),
+                "LESS" => Some(Self::Less),
+                "NOT_EQUAL" => Some(Self::NotEqual),
+                _ => None,
+            }
+        }
+    }
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+    #[repr(i32)]
+    pub enum CompareTarget {
+        Version = 0,
+        Create = 1,
+        Mod = 2,
+        Value = 3,
+        Lease = 4,
+    }
+    impl CompareTarget {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Version => "VERSION",
+                Self::Create => "CREATE",
+                Self::Mod => "MOD",
+                Self::Value => "VALUE",
+                Self::Lease => "LEASE",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "VERSION" => Some(Self::Version),
+                "CREATE" => Some(Self::Create),
+                "MOD" => Some(Self::Mod),
+                "VALUE" => Some(Self::Value),
+                "LEASE" => Some(Self::Lease),
+                _ => None,
+            }
+        }
+    }
+}
 /// Generated client implementations.
 #[cfg(feature = "client")]
 pub mod kv_client {

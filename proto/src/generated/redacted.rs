@@ -124,6 +124,95 @@ impl ::core::fmt::Debug for crate::stored::TypeMeta {
             .finish()
     }
 }
+impl ::core::fmt::Debug for crate::objects::Object {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("Object")
+            .field("metadata", &self.metadata)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::objects::Secret {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("Secret")
+            .field("metadata", &self.metadata)
+            .field("data", &crate::Entries(self.data.len()))
+            .field("type", &self.r#type)
+            .field("string_data", &crate::Entries(self.string_data.len()))
+            .field("immutable", &self.immutable)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::objects::ConfigMap {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("ConfigMap")
+            .field("metadata", &self.metadata)
+            .field("data", &crate::Entries(self.data.len()))
+            .field("binary_data", &crate::Entries(self.binary_data.len()))
+            .field("immutable", &self.immutable)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::objects::ObjectMeta {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("ObjectMeta")
+            .field("name", &self.name)
+            .field("generate_name", &self.generate_name)
+            .field("namespace", &self.namespace)
+            .field("self_link", &self.self_link)
+            .field("uid", &self.uid)
+            .field("resource_version", &self.resource_version)
+            .field("generation", &self.generation)
+            .field("creation_timestamp", &self.creation_timestamp)
+            .field("deletion_timestamp", &self.deletion_timestamp)
+            .field("deletion_grace_period_seconds", &self.deletion_grace_period_seconds)
+            .field("labels", &crate::Entries(self.labels.len()))
+            .field("annotations", &crate::Entries(self.annotations.len()))
+            .field("owner_references", &self.owner_references)
+            .field("finalizers", &self.finalizers)
+            .field("managed_fields", &self.managed_fields)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::objects::Time {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("Time")
+            .field("seconds", &self.seconds)
+            .field("nanos", &self.nanos)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::objects::OwnerReference {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("OwnerReference")
+            .field("kind", &self.kind)
+            .field("name", &self.name)
+            .field("uid", &self.uid)
+            .field("api_version", &self.api_version)
+            .field("controller", &self.controller)
+            .field("block_owner_deletion", &self.block_owner_deletion)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::objects::ManagedFieldsEntry {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("ManagedFieldsEntry")
+            .field("manager", &self.manager)
+            .field("operation", &self.operation)
+            .field("api_version", &self.api_version)
+            .field("time", &self.time)
+            .field("fields_type", &self.fields_type)
+            .field("fields_v1", &self.fields_v1)
+            .field("subresource", &self.subresource)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::objects::FieldsV1 {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("FieldsV1")
+            .field("raw", &crate::Bytes(self.raw.len()))
+            .finish()
+    }
+}
 impl ::core::fmt::Debug for crate::mvccpb::KeyValue {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         f.debug_struct("KeyValue")
@@ -196,6 +285,106 @@ impl ::core::fmt::Debug for crate::etcdserverpb::StatusResponse {
             .field("is_learner", &self.is_learner)
             .field("storage_version", &self.storage_version)
             .field("db_size_quota", &self.db_size_quota)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::etcdserverpb::InternalRaftRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("InternalRaftRequest")
+            .field("put", &self.put)
+            .field("delete_range", &self.delete_range)
+            .field("txn", &self.txn)
+            .field("lease_revoke", &self.lease_revoke)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::etcdserverpb::PutRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("PutRequest")
+            .field("key", &crate::Bytes(self.key.len()))
+            .field("value", &crate::Bytes(self.value.len()))
+            .field("lease", &self.lease)
+            .field("prev_kv", &self.prev_kv)
+            .field("ignore_value", &self.ignore_value)
+            .field("ignore_lease", &self.ignore_lease)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::etcdserverpb::DeleteRangeRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("DeleteRangeRequest")
+            .field("key", &crate::Bytes(self.key.len()))
+            .field("range_end", &crate::Bytes(self.range_end.len()))
+            .field("prev_kv", &self.prev_kv)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::etcdserverpb::LeaseRevokeRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("LeaseRevokeRequest")
+            .field("id", &self.id)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::etcdserverpb::TxnRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("TxnRequest")
+            .field("compare", &self.compare)
+            .field("success", &self.success)
+            .field("failure", &self.failure)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::etcdserverpb::RequestOp {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("RequestOp")
+            .field("request_range", &self.request_range)
+            .field("request_put", &self.request_put)
+            .field("request_delete_range", &self.request_delete_range)
+            .field("request_txn", &self.request_txn)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::etcdserverpb::Compare {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("Compare")
+            .field("result", &self.result)
+            .field("target", &self.target)
+            .field("key", &crate::Bytes(self.key.len()))
+            .field("version", &self.version)
+            .field("create_revision", &self.create_revision)
+            .field("mod_revision", &self.mod_revision)
+            .field("value", &crate::Bytes(self.value.len()))
+            .field("lease", &self.lease)
+            .field("range_end", &crate::Bytes(self.range_end.len()))
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::wal::Record {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("Record")
+            .field("type", &self.r#type)
+            .field("crc", &self.crc)
+            .field("data", &crate::Bytes(self.data.len()))
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::wal::Entry {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("Entry")
+            .field("type", &self.r#type)
+            .field("term", &self.term)
+            .field("index", &self.index)
+            .field("data", &crate::Bytes(self.data.len()))
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::wal::HardState {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("HardState")
+            .field("term", &self.term)
+            .field("vote", &self.vote)
+            .field("commit", &self.commit)
             .finish()
     }
 }

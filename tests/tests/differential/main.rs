@@ -18,6 +18,7 @@ mod random;
 mod random_edits;
 #[path = "../../../core/tests/encryption_config/styles.rs"]
 mod styles;
+mod values;
 mod words;
 mod writer;
 

@@ -2,43 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use atrest_tests::atrest;
 use atrest_tests::plugin::Plugin;
 use atrest_tests::processes::{ControlPlane, Options};
 use atrest_tests::stored_values;
-use data_encoding::HEXLOWER;
-use sha2::{Digest, Sha256};
-
-/// Gives a file to the API server and waits until it says that it runs with it.
-fn load(plane: &ControlPlane, content: &[u8]) {
-    fs::write(&plane.servers[0].encryption_config, content).unwrap();
-    let hash = HEXLOWER.encode(&Sha256::digest(content));
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        let metrics = plane
-            .kubectl(0)
-            .args(["get", "--raw=/metrics"])
-            .output()
-            .unwrap()
-            .stdout;
-        let loaded = format!("hash=\"sha256:{hash}\"}} 1");
-        if String::from_utf8_lossy(&metrics).contains(&loaded) {
-            return;
-        }
-        assert!(
-            Instant::now() < deadline,
-            "kube-apiserver did not load it: {}",
-            fs::read_to_string(&plane.servers[0].log)
-                .unwrap()
-                .lines()
-                .rev()
-                .take(5)
-                .collect::<String>(),
-        );
-    }
-}
 
 fn assert_writes(plane: &ControlPlane, name: &str, prefix: &str) {
     let created = plane
@@ -118,7 +86,7 @@ fn kube_apiserver_loads_what_is_generated_and_writes_with_it() {
     .enumerate()
     {
         let path = generate(&plane, &format!("generated-{i}"), arguments);
-        load(&plane, &fs::read(&path).unwrap());
+        plane.load(0, &fs::read(&path).unwrap());
         assert_writes(&plane, &format!("generated-{i}"), prefix);
         let verdict = atrest::run([Path::new("validate"), &path]);
         assert_eq!(verdict.status, Some(0), "{}", verdict.stdout);
@@ -152,7 +120,7 @@ fn kube_apiserver_loads_the_examples() {
             }
             local => format!("k8s:enc:{local}:v1:"),
         };
-        load(&plane, text.as_bytes());
+        plane.load(0, text.as_bytes());
         assert_writes(&plane, &format!("example-{provider}"), &prefix);
         seen += 1;
     }

@@ -16,13 +16,19 @@ impl File {
     }
 }
 
-/// A file that the server accepts, every fourth one in JSON.
+/// A file that the server accepts, every fourth one in JSON, every fifth one of the old kind.
 pub(crate) fn good(random: &mut Random, i: usize) -> File {
-    if i % 4 == 3 {
+    let mut file = if i % 4 == 3 {
         json(random)
     } else {
         yaml(random)
+    };
+    if i % 5 == 4 {
+        let text = file.text().replace("apiserver.config.k8s.io/v1", "v1");
+        let text = text.replace("EncryptionConfiguration", "EncryptionConfig");
+        file.source = text.into_bytes();
     }
+    file
 }
 
 /// Keeps what it hands out.

@@ -33,8 +33,10 @@ fn mend(
         return Ok(());
     };
     let name = report::one_line(&path.to_string_lossy());
+    // Nobody is asked about what is not shown.
+    let is_quiet = global.quiet && arguments.yes && !arguments.dry_run;
     let say = |line: String| {
-        if !global.quiet {
+        if !is_quiet && !line.is_empty() {
             report::say(line);
         }
     };

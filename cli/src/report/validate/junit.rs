@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 
 use atrest_core::encryption_config::{Finding, Verdict};
 
-use super::{File, Report, Unread};
+use super::{File, Report, Unread, server_words};
 
 /// The document.
 pub(super) fn suites(report: &Report) -> String {
@@ -76,10 +76,15 @@ fn suite(report: &Report, file: &File, out: &mut String) -> fmt::Result {
             ..
         } = finding;
         let message = xml(message);
-        let text = xml(&format!(
-            "{}:{line}:{column}\nat: {at}\nfix: {fix}",
-            file.path
-        ));
+        let mut text = format!("{}:{line}:{column}\n", file.path);
+        if !at.is_empty() {
+            writeln!(text, "at: {at}")?;
+        }
+        write!(text, "fix: {fix}")?;
+        if let Some(words) = server_words(finding) {
+            write!(text, "\nkube-apiserver says: {words}")?;
+        }
+        let text = xml(&text);
         writeln!(
             out,
             r#"    <testcase classname="{path}" name="{id} at {line}:{column}">"#

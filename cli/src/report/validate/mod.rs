@@ -103,6 +103,12 @@ impl File {
     }
 }
 
+/// What kube-apiserver itself logs, where it is known and is not what is said already.
+fn server_words(finding: &Finding) -> Option<&str> {
+    let words = finding.server.as_deref();
+    words.filter(|words| *words != finding.message)
+}
+
 impl Unread {
     pub(crate) fn new(path: &Path, reason: String) -> Self {
         Self {

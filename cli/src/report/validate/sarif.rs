@@ -7,7 +7,7 @@ use std::path::Path;
 use atrest_core::encryption_config::{Finding, Rule, Severity};
 use serde_json::{Value, json};
 
-use super::{File, Report};
+use super::{File, Report, server_words};
 
 /// The log, with one run.
 pub(super) fn log(report: &Report) -> Value {
@@ -72,6 +72,10 @@ fn descriptor(rule: &Rule) -> Value {
 
 fn result(index: usize, file: &File, finding: &Finding, rules: &[&Rule]) -> Value {
     let mut text = format!("{}\nfix: {}", finding.message, finding.fix);
+    if let Some(words) = server_words(finding) {
+        text.push_str("\nkube-apiserver says: ");
+        text.push_str(words);
+    }
     text.retain(|scalar| scalar == '\n' || !scalar.is_control());
     let mut location = json!({
         "physicalLocation": {

@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 use atrest_core::encryption_config::{Finding, Severity, Verdict};
 
 use super::excerpt::excerpt;
-use super::{File, Report};
+use super::{File, Report, server_words};
 use crate::report::{Terminal, one_line};
 
 /// The whole report.
@@ -33,6 +33,9 @@ fn write(report: &Report, terminal: &Terminal, out: &mut String) -> fmt::Result 
                 writeln!(out, "    at:  {}", finding.path)?;
             }
             writeln!(out, "    fix: {}", finding.fix)?;
+            if let Some(words) = server_words(finding) {
+                writeln!(out, "    kube-apiserver says: {}", one_line(words))?;
+            }
         }
         let version = &report.kubernetes_version;
         let verdict = match file.verdict {

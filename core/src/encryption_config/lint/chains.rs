@@ -7,7 +7,7 @@ use super::super::ids;
 use super::super::rules::{EVERYTHING, group_resource};
 use super::Lints;
 use super::survey::{
-    Cipher, Link, SECRETS, Same, Survey, Surveyed, What, listed, name_of, shown, text,
+    Cipher, Link, SECRETS, Same, Survey, Surveyed, What, listed, name_of, shown, shown_key, text,
 };
 use crate::secret::Fingerprint;
 
@@ -120,7 +120,7 @@ fn ciphers(entry: &Surveyed<'_>, lints: &mut Lints) {
         return;
     };
     let path = entry.chain[0].path();
-    let name = shown(text(&key.name));
+    let name = shown_key(text(&key.name));
     match cipher {
         Cipher::AesCbc => lints.push(
             ids::AESCBC_WRITES,
@@ -171,7 +171,7 @@ fn repeated(entry: &Surveyed<'_>, lints: &mut Lints) {
                 format!(
                     "another {} key of this chain is called {}",
                     cipher.name(),
-                    shown(name)
+                    shown_key(name)
                 ),
                 "give the key that has written nothing yet a name of its own",
             );
@@ -236,7 +236,7 @@ fn reused_names(survey: &Survey<'_>, lints: &mut Lints) {
                     format!(
                         "resources[{first}] has another {} key that is called {}",
                         cipher.name(),
-                        shown(name)
+                        shown_key(name)
                     ),
                     "give the key that has written nothing yet a name of its own",
                 );

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::super::ids;
 use super::Lints;
-use super::survey::{Cipher, Link, Survey, What, looks_like_a_key, shown, text};
+use super::survey::{Cipher, Link, Survey, What, looks_like_a_key, shown_key, text};
 use crate::secret::{Fingerprint, SecretBytes};
 
 /// Keys that everybody can read up: those of Kubernetes' documentation that have a length the
@@ -45,7 +45,7 @@ fn bytes(survey: &Survey<'_>, lints: &mut Lints) {
                     format!(
                         "the bytes are those of the {} key {}",
                         other.name(),
-                        shown(other_name)
+                        shown_key(other_name)
                     ),
                     "give each key bytes of its own: `head -c 32 /dev/urandom | base64`",
                 );
@@ -58,7 +58,7 @@ fn bytes(survey: &Survey<'_>, lints: &mut Lints) {
                 ids::PUBLISHED_KEY,
                 path,
                 place,
-                format!("the key {} is printed in documentation", shown(name)),
+                format!("the key {} is printed in documentation", shown_key(name)),
                 "put a new key in front (`head -c 32 /dev/urandom | base64`), rewrite what is \
                  stored, and take this one out",
             );
@@ -67,7 +67,7 @@ fn bytes(survey: &Survey<'_>, lints: &mut Lints) {
                 ids::GUESSABLE_KEY,
                 path,
                 place,
-                format!("the key {} {how} instead of random bytes", shown(name)),
+                format!("the key {} {how} instead of random bytes", shown_key(name)),
                 "put a new key in front (`head -c 32 /dev/urandom | base64`), rewrite what is \
                  stored, and take this one out",
             );
@@ -76,7 +76,7 @@ fn bytes(survey: &Survey<'_>, lints: &mut Lints) {
                 ids::SHORT_KEY,
                 path,
                 place,
-                format!("the key {} has {} bytes", shown(name), secret.len()),
+                format!("the key {} has {} bytes", shown_key(name), secret.len()),
                 "make the next key of 32 bytes: `head -c 32 /dev/urandom | base64`",
             );
         }
@@ -120,7 +120,11 @@ fn names(survey: &Survey<'_>, lints: &mut Lints) {
             Some(other) => push(
                 link,
                 lints,
-                format!("{} and {} differ in case alone", shown(other), shown(name)),
+                format!(
+                    "{} and {} differ in case alone",
+                    shown_key(other),
+                    shown_key(name)
+                ),
             ),
             None => {
                 lower.insert(folded, name);
@@ -146,13 +150,16 @@ fn name_of_key(link: &Link<'_>, name: &str, lints: &mut Lints) {
             link.place,
             format!(
                 "the name {} has a colon, which also ends it in stored values",
-                shown(name)
+                shown_key(name)
             ),
             "use letters, digits and dashes in the next key's name; this one must stay as it is \
              while values are stored under it",
         );
     } else if name.contains(is_odd) {
-        let message = format!("the name {} has blanks or unusual characters", shown(name));
+        let message = format!(
+            "the name {} has blanks or unusual characters",
+            shown_key(name)
+        );
         push(link, lints, message);
     }
 }

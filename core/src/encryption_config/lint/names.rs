@@ -1,5 +1,6 @@
 //! Names of resources that the server takes and that match nothing.
 
+use super::super::fields::reads_as_name;
 use super::super::finding::quote;
 use super::super::ids::{self, Rule};
 use super::super::rules::{GroupResource, group_resource};
@@ -44,13 +45,13 @@ pub(super) fn lint(survey: &Survey<'_>, served: Option<&[Served]>, lints: &mut L
                 continue;
             };
             meant.secrets |= fault.meant.contains(&SECRETS);
-            let fix = match fault.meant.as_slice() {
+            let names: Vec<_> = fault.meant.iter().map(|it| name_of(*it)).collect();
+            let fix = match names.as_slice() {
                 [] => fault.fix.to_owned(),
-                [one] => format!("write `{}`", name_of(*one)),
-                all => {
-                    let names: Vec<_> = all.iter().map(|it| name_of(*it)).collect();
-                    format!("write each as an item of its own: `[{}]`", names.join(", "))
-                }
+                // A piece of a key, perhaps.
+                names if !names.iter().all(|name| reads_as_name(name)) => fault.fix.to_owned(),
+                [one] => format!("write `{one}`"),
+                all => format!("write each as an item of its own: `[{}]`", all.join(", ")),
             };
             lints.push(fault.rule, path, at.place, fault.message, fix);
             faults += 1;

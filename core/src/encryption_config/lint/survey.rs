@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::super::decode::{At, Draft, Element, Entry, NamedKey, Plugin};
 use super::super::dialect;
+use super::super::fields::{reads_as_key_name, reads_as_name};
 use super::super::finding::{Place, quote};
 use super::super::rules::{EVERYTHING, GroupResource, group_resource};
 use super::super::tree::Text;
@@ -107,7 +108,7 @@ impl<'a> Link<'a> {
             What::Identity => "identity".to_owned(),
             What::Kms(plugin) => format!("kms {}", quote(text(&plugin.name))),
             What::Key(cipher, key, ..) => {
-                format!("{} key {}", cipher.name(), shown(text(&key.name)))
+                format!("{} key {}", cipher.name(), shown_key(text(&key.name)))
             }
         }
     }
@@ -234,15 +235,21 @@ pub(super) fn text(at: &At<Text>) -> &str {
     at.value.expose()
 }
 
+const NOT_SHOWN: &str = "(a name that is not shown, as it looks like a key)";
+
 /// A name in quotes, unless it may be a key in the wrong place.
 pub(super) fn shown(name: &str) -> String {
-    let separators = [',', ';', ':', '.', ' ', '/'];
-    let has_key = |separators: &[char]| name.split(separators).any(looks_like_a_key);
-    // A slash is of base64's alphabet, too.
-    if looks_like_a_key(name) || has_key(&separators) || has_key(&separators[..5]) {
-        "(a name that is not shown, as it looks like a key)".to_owned()
-    } else {
-        quote(name)
+    match reads_as_name(name) {
+        true => quote(name),
+        false => NOT_SHOWN.to_owned(),
+    }
+}
+
+/// The name of a key, unless it may be the key itself, or a passphrase.
+pub(super) fn shown_key(name: &str) -> String {
+    match reads_as_key_name(name) {
+        true => quote(name),
+        false => NOT_SHOWN.to_owned(),
     }
 }
 

@@ -1,0 +1,280 @@
+//! etcd's files without etcd: a snapshot, or the data directory of a member that is stopped.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, BufReader, Read};
+use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use atrest_core::etcd::{Database, KEY_BUCKET, Log, ReadAt, Replay, Replayed, Row};
+use atrest_core::secret::SecretBytes;
+use atrest_proto::mvccpb::KeyValue;
+use rustix::fs::{FlockOperation, flock};
+use sha2::{Digest, Sha256};
+
+use super::live::Value;
+use crate::status::Failure;
+
+/// `etcdctl snapshot save` appends a SHA-256 to the database, whose size is a multiple of a sector.
+const HASH: u64 = 32;
+const SECTOR: u64 = 512;
+
+/// The first bytes of a file.
+struct Part {
+    file: File,
+    size: u64,
+}
+
+impl ReadAt for Part {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let end = offset.checked_add(buffer.len() as u64);
+        if end.is_none_or(|end| end > self.size) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.file.read_exact_at(buffer, offset)
+    }
+
+    fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+/// Given the key and the value of an item of a bucket.
+type EachItem<'v> = dyn FnMut(&[u8], &[u8]) -> Result<(), Failure> + 'v;
+
+/// The keyspace in a file.
+pub(crate) struct Keyspace {
+    path: PathBuf,
+    database: Database<Part>,
+    /// What only the write-ahead log has.
+    replay: Option<Replay>,
+}
+
+impl Keyspace {
+    /// Opens what `etcdctl snapshot save` wrote, and checks its hash.
+    pub(crate) fn snapshot(path: &Path) -> Result<Self, Failure> {
+        let file = open(path)?;
+        let size = size(path, &file)?;
+        if size % SECTOR != HASH {
+            return Err(unusable(
+                path,
+                "it carries no hash: it is cut off, or no snapshot",
+            )
+            .hint("make one with etcdctl snapshot save; a member's own files are read with --data-dir"));
+        }
+        let part = Part {
+            file,
+            size: size - HASH,
+        };
+        check_hash(path, &part)?;
+        Self::open(path, part, None)
+    }
+
+    /// Opens the data directory of a member that is stopped.
+    pub(crate) fn data_directory(path: &Path) -> Result<Self, Failure> {
+        let database = path.join("member/snap/db");
+        let file = open(&database)?;
+        flock(&file, FlockOperation::NonBlockingLockShared).map_err(|_| {
+            unusable(&database, "etcd has it open").hint(
+                "stop the member, or read it while it runs: --etcd-endpoints, or etcdctl snapshot save",
+            )
+        })?;
+        let size = size(&database, &file)?;
+        let part = Part { file, size };
+        let mut keyspace = Self::open(&database, part, None)?;
+        let applied = keyspace.consistent_index()?;
+        let members = keyspace.count(b"members")?;
+        let log = read_log(&path.join("member/wal"), applied)?;
+        let (committed, _) = log.entries(members == 1);
+        let replay = Replay::new(committed).map_err(|error| unusable(path, error))?;
+        keyspace.replay = Some(replay).filter(|replay| !replay.is_empty());
+        Ok(keyspace)
+    }
+
+    fn open(path: &Path, part: Part, replay: Option<Replay>) -> Result<Self, Failure> {
+        let database = Database::open(part).map_err(|error| unusable(path, error))?;
+        Ok(Self {
+            path: path.to_owned(),
+            database,
+            replay,
+        })
+    }
+
+    /// Up to which entry of the log the database has applied.
+    fn consistent_index(&mut self) -> Result<u64, Failure> {
+        let mut index = None;
+        self.walk(b"meta", &mut |key, value| {
+            if key == b"consistent_index" {
+                index = value.try_into().ok().map(u64::from_be_bytes);
+            }
+            Ok(())
+        })?;
+        index.ok_or_else(|| unusable(&self.path, "it does not say what it has applied"))
+    }
+
+    fn count(&mut self, bucket: &[u8]) -> Result<u64, Failure> {
+        let mut count = 0;
+        self.walk(bucket, &mut |_, _| {
+            count += 1;
+            Ok(())
+        })?;
+        Ok(count)
+    }
+
+    fn walk(&mut self, bucket: &[u8], each: &mut EachItem<'_>) -> Result<(), Failure> {
+        let walked =
+            self.database
+                .walk_backwards(bucket, &mut |key, value| match each(key, value) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(failure) => ControlFlow::Break(failure),
+                });
+        match walked.map_err(|error| unusable(&self.path, error))? {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(failure) => Err(failure),
+        }
+    }
+
+    /// The live value of a key.
+    pub(crate) fn get(self, key: &str) -> Result<Option<SecretBytes>, Failure> {
+        let mut found = None;
+        self.read(&[key.to_owned()], |_, value| {
+            if value.key == key.as_bytes() {
+                found = Some(SecretBytes::new(value.value.to_vec()));
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// Gives every live value below the directories, with the directory's place, in no order.
+    /// Returns the newest revision. Memory holds a page, 16 bytes for each key, and what the log
+    /// changed.
+    pub(crate) fn read(
+        mut self,
+        directories: &[String],
+        mut each: impl FnMut(usize, Value<'_>),
+    ) -> Result<i64, Failure> {
+        let of = |key: &[u8]| {
+            let below = |directory: &String| key.starts_with(directory.as_bytes());
+            directories.iter().position(below)
+        };
+        let replay = self.replay.take();
+        let hashers = [RandomState::new(), RandomState::new()];
+        // Keys whose newest row went by: the rows that follow are history.
+        let mut seen: HashSet<u128> = HashSet::new();
+        let mut held: Vec<KeyValue> = Vec::new();
+        let mut newest = 0;
+        let path = self.path.clone();
+        self.walk(KEY_BUCKET, &mut |key, value| {
+            let row = Row::parse(key, value).map_err(|error| unusable(&path, error))?;
+            newest = newest.max(row.revision.main);
+            let pair = row.pair;
+            let place = of(&pair.key);
+            let wanted = replay.as_ref().is_some_and(|replay| replay.wants(&pair));
+            if place.is_none() && !wanted {
+                return Ok(());
+            }
+            let [high, low] = hashers
+                .each_ref()
+                .map(|it| u128::from(it.hash_one(&pair.key)));
+            if !seen.insert(high << 64 | low) || row.is_tombstone {
+                return Ok(());
+            }
+            if wanted {
+                held.push(pair);
+            } else if let Some(place) = place {
+                each(place, value_of(&pair));
+            }
+            Ok(())
+        })?;
+        let Some(replay) = replay else {
+            return Ok(newest);
+        };
+        let mut give = |pair: &KeyValue| {
+            if let Some(place) = of(&pair.key) {
+                each(place, value_of(pair));
+            }
+        };
+        let Replayed { keys, revision, .. } = replay.apply(held.clone(), newest);
+        held.iter()
+            .filter(|pair| !keys.contains_key(&pair.key))
+            .chain(keys.values().flatten())
+            .for_each(&mut give);
+        Ok(revision)
+    }
+}
+
+fn value_of(pair: &KeyValue) -> Value<'_> {
+    Value {
+        key: &pair.key,
+        value: &pair.value,
+        mod_revision: pair.mod_revision,
+    }
+}
+
+fn read_log(folder: &Path, applied: u64) -> Result<Log, Failure> {
+    let entries = std::fs::read_dir(folder)
+        .and_then(|entries| {
+            entries
+                .map(|entry| Ok(entry?.path()))
+                .collect::<io::Result<Vec<_>>>()
+        })
+        .map_err(|error| unusable(folder, error))?;
+    // Names are the sequence number and the first index, in hex of a fixed width.
+    let is_segment = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "wal");
+    let mut segments: Vec<_> = entries.into_iter().filter(is_segment).collect();
+    segments.sort();
+    let mut log = Log::new(applied);
+    for (i, path) in segments.iter().enumerate() {
+        let file = open(path)?;
+        let size = size(path, &file)?;
+        let is_last = i + 1 == segments.len();
+        log.read_segment(&mut BufReader::with_capacity(1 << 16, file), size, is_last)
+            .map_err(|error| unusable(path, error))?;
+    }
+    Ok(log)
+}
+
+fn check_hash(path: &Path, part: &Part) -> Result<(), Failure> {
+    let mut expected = [0; HASH as usize];
+    let unread = |error: io::Error| unusable(path, error);
+    part.file
+        .read_exact_at(&mut expected, part.size)
+        .map_err(unread)?;
+    let mut reader = (&part.file).take(part.size);
+    let mut digest = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match reader.read(&mut buffer).map_err(unread)? {
+            0 => break,
+            read => digest.update(&buffer[..read]),
+        }
+    }
+    if digest.finalize()[..] != expected {
+        return Err(unusable(
+            path,
+            "its hash is another one: it is damaged or was changed",
+        )
+        .hint("take another snapshot; nothing of this one is believed"));
+    }
+    Ok(())
+}
+
+// Larger than `atrest_files` reads, and never read as a whole.
+#[allow(clippy::disallowed_methods)]
+fn open(path: &Path) -> Result<File, Failure> {
+    File::open(path).map_err(|error| unusable(path, error))
+}
+
+fn size(path: &Path, file: &File) -> Result<u64, Failure> {
+    let metadata = file.metadata().map_err(|error| unusable(path, error))?;
+    if !metadata.is_file() {
+        return Err(unusable(path, "it is no regular file"));
+    }
+    Ok(metadata.len())
+}
+
+fn unusable(path: &Path, reason: impl std::fmt::Display) -> Failure {
+    Failure::unusable(format!("cannot read {}: {reason}", path.display()))
+}

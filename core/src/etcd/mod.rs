@@ -1,0 +1,12 @@
+//! etcd's files: the bbolt database of a member or a snapshot, the revisions in it, and the
+//! write-ahead log.
+
+mod bbolt;
+mod replay;
+mod revisions;
+mod wal;
+
+pub use self::bbolt::{Database, Error, ReadAt, Visit};
+pub use self::replay::{Replay, ReplayError, Replayed};
+pub use self::revisions::{KEY_BUCKET, Revision, RevisionError, Row};
+pub use self::wal::{Log, WalError};

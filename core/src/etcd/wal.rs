@@ -1,0 +1,319 @@
+//! Reads etcd's write-ahead log (`go.etcd.io/etcd/server` `storage/wal/decoder.go`).
+//!
+//! ```text
+//! record    length u64 | walpb.Record | padding
+//! length    the low 56 bits: bytes of the record; where the highest bit is set, bits 56 to 58: bytes
+//!           of padding
+//! ```
+//!
+//! A length of 0 is where the preallocated rest of a segment begins. Each record carries the CRC-32C
+//! of all data up to it, across segments.
+
+use std::io::{self, Read};
+
+use atrest_proto::wal::{Entry, HardState, Record};
+use prost::Message;
+
+/// Larger than what etcd ever appends at once, unless it was told to take requests of such a size.
+const MAX_RECORD: u64 = 64 << 20;
+
+const METADATA: i64 = 1;
+const ENTRY: i64 = 2;
+const STATE: i64 = 3;
+const CHECKSUM: i64 = 4;
+const SNAPSHOT: i64 = 5;
+
+/// Why a log cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WalError {
+    /// The disk fails.
+    #[error("byte {offset} cannot be read: {source}")]
+    Read {
+        /// Where in the segment.
+        offset: u64,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The record is no record, or its checksum is another one. Also the torn end of a segment that
+    /// is not the last one.
+    #[error("the record at byte {offset} is damaged: {what}")]
+    Damaged {
+        /// Where in the segment.
+        offset: u64,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+}
+
+/// What a log says about the keyspace.
+#[derive(Debug, Default)]
+pub struct Log {
+    /// The entries that count, in the order of their indices.
+    entries: Vec<Entry>,
+    /// The last index known to be committed.
+    commit: u64,
+    /// Entries up to this one are in the database already.
+    applied: u64,
+    crc: u32,
+}
+
+impl Log {
+    /// An empty log; `applied` is the database's consistent index.
+    pub fn new(applied: u64) -> Self {
+        Self {
+            applied,
+            ..Self::default()
+        }
+    }
+
+    /// Reads one segment of `size` bytes; segments come in the order of their names. In the last one
+    /// the end may be torn: what was not written whole was never acknowledged.
+    pub fn read_segment(
+        &mut self,
+        segment: &mut impl Read,
+        size: u64,
+        is_last: bool,
+    ) -> Result<(), WalError> {
+        let mut offset = 0;
+        while offset + 8 <= size {
+            let mut length = [0; 8];
+            read(segment, &mut length, offset)?;
+            let length = u64::from_le_bytes(length);
+            if length == 0 {
+                break;
+            }
+            let bytes = length & !(0xff << 56);
+            let padding = if length >> 63 == 1 {
+                (length >> 56) & 7
+            } else {
+                0
+            };
+            let damaged = |what| WalError::Damaged { offset, what };
+            let end = offset + 8 + bytes + padding;
+            if end > size {
+                return torn(is_last, damaged("it goes beyond the end"));
+            }
+            if bytes > MAX_RECORD {
+                return Err(damaged("it is too long"));
+            }
+            let mut frame = vec![0; (bytes + padding) as usize];
+            read(segment, &mut frame, offset)?;
+            let Ok(record) = Record::decode(&frame[..bytes as usize]) else {
+                return torn(
+                    is_last && has_hole(&frame, offset + 8),
+                    damaged("it is no record"),
+                );
+            };
+            if record.r#type == CHECKSUM {
+                // The first segment that is left may begin anywhere.
+                if self.crc != 0 && self.crc != record.crc {
+                    return Err(damaged("the segment does not follow on the one before"));
+                }
+                self.crc = record.crc;
+            } else {
+                self.crc = crc32c::crc32c_append(self.crc, &record.data);
+                if self.crc != record.crc {
+                    let is_torn = is_last && has_hole(&frame, offset + 8);
+                    return torn(is_torn, damaged("its checksum is another one"));
+                }
+                self.take(&record).map_err(damaged)?;
+            }
+            offset = end;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, record: &Record) -> Result<(), &'static str> {
+        match record.r#type {
+            ENTRY => {
+                let entry = Entry::decode(&*record.data).map_err(|_| "it holds no entry")?;
+                // A new leader overwrites what the old one could not commit.
+                let kept = self
+                    .entries
+                    .partition_point(|kept| kept.index < entry.index);
+                self.entries.truncate(kept);
+                let last = self.entries.last().map_or(self.applied, |last| last.index);
+                if entry.index > last.saturating_add(1) {
+                    return Err("entries are missing before it");
+                }
+                if entry.index > self.applied {
+                    self.entries.push(entry);
+                }
+            }
+            STATE => {
+                let state = HardState::decode(&*record.data).map_err(|_| "it holds no state")?;
+                self.commit = self.commit.max(state.commit);
+            }
+            METADATA | SNAPSHOT => {}
+            _ => return Err("its type is unknown"),
+        }
+        Ok(())
+    }
+
+    /// The entries that a restarted member would apply to its database, and those behind that only a
+    /// majority of the members could commit. The only member of a cluster is its majority.
+    pub fn entries(&self, is_only_member: bool) -> (&[Entry], &[Entry]) {
+        let committed = match is_only_member {
+            true => self.entries.len(),
+            false => self
+                .entries
+                .partition_point(|entry| entry.index <= self.commit),
+        };
+        self.entries.split_at(committed)
+    }
+}
+
+fn torn(is_torn: bool, error: WalError) -> Result<(), WalError> {
+    if is_torn { Ok(()) } else { Err(error) }
+}
+
+fn read(segment: &mut impl Read, buffer: &mut [u8], offset: u64) -> Result<(), WalError> {
+    segment
+        .read_exact(buffer)
+        .map_err(|source| WalError::Read { offset, source })
+}
+
+/// Whether a whole sector of the frame is zero: written to the file's size, but not to the disk.
+fn has_hole(frame: &[u8], start: u64) -> bool {
+    const SECTOR: u64 = 512;
+
+    let to_boundary = (SECTOR - start % SECTOR) as usize;
+    let (first, rest) = frame.split_at(to_boundary.min(frame.len()));
+    let mut sectors = std::iter::once(first).chain(rest.chunks(SECTOR as usize));
+    sectors.any(|sector| !sector.is_empty() && sector.iter().all(|byte| *byte == 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Segment {
+        bytes: Vec<u8>,
+        crc: u32,
+        /// Where the types of records stand: no checksum covers them.
+        types: Vec<usize>,
+    }
+
+    impl Segment {
+        fn push(&mut self, r#type: i64, data: Vec<u8>) {
+            if r#type != CHECKSUM {
+                self.crc = crc32c::crc32c_append(self.crc, &data);
+            }
+            let record = Record {
+                r#type,
+                crc: self.crc,
+                data,
+            }
+            .encode_to_vec();
+            let padding = (8 - record.len() % 8) % 8;
+            let mut length = record.len() as u64;
+            if padding > 0 {
+                length |= (0x80 | padding as u64) << 56;
+            }
+            self.bytes.extend(length.to_le_bytes());
+            self.types.push(self.bytes.len() + 1);
+            self.bytes.extend(record);
+            self.bytes.resize(self.bytes.len() + padding, 0);
+        }
+
+        fn entry(&mut self, index: u64, data: &[u8]) {
+            let entry = Entry {
+                index,
+                data: data.to_vec(),
+                ..Entry::default()
+            };
+            self.push(ENTRY, entry.encode_to_vec());
+        }
+    }
+
+    fn segment() -> Segment {
+        let mut segment = Segment::default();
+        segment.push(CHECKSUM, Vec::new());
+        segment.entry(1, b"applied");
+        segment.entry(2, b"first");
+        segment.entry(3, b"overwritten");
+        segment.entry(3, b"second");
+        let state = HardState {
+            commit: 2,
+            ..HardState::default()
+        };
+        segment.push(STATE, state.encode_to_vec());
+        segment
+    }
+
+    fn read_all(bytes: &[u8], is_last: bool) -> Result<Log, WalError> {
+        let mut log = Log::new(1);
+        log.read_segment(&mut &*bytes, bytes.len() as u64, is_last)?;
+        Ok(log)
+    }
+
+    fn data(entries: &[Entry]) -> Vec<&[u8]> {
+        entries.iter().map(|entry| &*entry.data).collect()
+    }
+
+    #[test]
+    fn what_is_not_in_the_database_yet_is_applied() {
+        let mut bytes = segment().bytes;
+        bytes.resize(bytes.len() + 1000, 0); // preallocated
+        let log = read_all(&bytes, true).unwrap();
+        assert_eq!(data(log.entries(true).0), [b"first", &b"second"[..]]);
+        let (committed, open) = log.entries(false);
+        assert_eq!(
+            (data(committed), data(open)),
+            (vec![&b"first"[..]], vec![&b"second"[..]])
+        );
+    }
+
+    #[test]
+    fn segments_follow_on_each_other() {
+        let first = segment();
+        let mut second = Segment {
+            crc: first.crc,
+            ..Segment::default()
+        };
+        second.push(CHECKSUM, Vec::new());
+        second.entry(4, b"third");
+        let mut log = read_all(&first.bytes, false).unwrap();
+        log.read_segment(&mut &*second.bytes, second.bytes.len() as u64, true)
+            .unwrap();
+        assert_eq!(log.entries(true).0.len(), 3);
+        let mut other = read_all(&first.bytes, false).unwrap();
+        let mut foreign = Segment {
+            crc: 1,
+            ..Segment::default()
+        };
+        foreign.push(CHECKSUM, Vec::new());
+        let size = foreign.bytes.len() as u64;
+        assert!(
+            other
+                .read_segment(&mut &*foreign.bytes, size, true)
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn a_torn_end_counts_in_the_last_segment_only() {
+        let bytes = segment().bytes;
+        let torn = &bytes[..bytes.len() - 8];
+        assert_eq!(read_all(torn, true).unwrap().entries(true).0.len(), 2);
+        assert!(read_all(torn, false).is_err());
+    }
+
+    #[test]
+    fn each_flipped_bit_of_data_is_found() {
+        let Segment { bytes, types, .. } = segment();
+        for at in (0..bytes.len()).filter(|at| !types.contains(at)) {
+            for bit in 0..8 {
+                let mut bytes = bytes.clone();
+                bytes[at] ^= 1 << bit;
+                if let Ok(log) = read_all(&bytes, false) {
+                    let entries = data(log.entries(true).0);
+                    let whole = [b"first", &b"second"[..]];
+                    assert!(whole.starts_with(&entries), "byte {at}, bit {bit}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Values as kube-apiserver stores them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a test may panic, use std and say that it was skipped"
+)]
+
+mod vectors;
