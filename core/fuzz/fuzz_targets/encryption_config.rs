@@ -63,9 +63,8 @@ fuzz_target!(
         }
         for finding in &findings {
             check_finding(&texts, finding);
-            said.push_str(&format!("\n{finding:?}"));
         }
-        check_silence(source, &judgements, &said);
+        check_silence(source, &judgements, &findings, said);
     }
 );
 
@@ -194,13 +193,16 @@ fn check_edit(source: &[u8], from: &EncryptionConfiguration, server: &Server) ->
 }
 
 /// Nothing that is said holds a key of the configuration that one of the servers reads in the file.
-fn check_silence(source: &[u8], judgements: &[Judgement], said: &str) {
+fn check_silence(source: &[u8], judgements: &[Judgement], findings: &[Finding], mut said: String) {
     let Some(configuration) = judgements.iter().find_map(|it| it.configuration.as_ref()) else {
         return;
     };
     // An alias can say a key's bytes a second time, as the name of a resource.
     if source.contains(&b'*') {
         return;
+    }
+    for finding in findings {
+        said.push_str(&format!("\n{finding:?}"));
     }
     for entry in &configuration.resources {
         for key in entry.providers.iter().flat_map(|it| it.keys()) {
