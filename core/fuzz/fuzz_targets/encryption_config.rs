@@ -6,7 +6,8 @@ use std::panic;
 use std::process;
 
 use atrest_core::encryption_config::{
-    EncryptionConfiguration, Finding, Format, Judgement, Server, Stage, Verdict, judge, render,
+    Change, EncryptionConfiguration, Finding, Format, Judgement, Key, Kind, Provider, Server,
+    Stage, Surroundings, Verdict, fix, judge, lint, mask, render, rewrite,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -34,21 +35,36 @@ fn servers() -> [Server; 3] {
 fuzz_target!(
     init: abort_on_panics_of_ours(),
     |source: &[u8]| {
-        let text = Text::new(source);
         let servers = servers();
         let judgements = servers.map(|server| judge(source, &server));
         for (server, judgement) in servers.iter().zip(&judgements) {
             check_stage(source, judgement);
-            for finding in &judgement.findings {
-                check_finding(&text, finding);
-            }
             if let Some(configuration) = &judgement.configuration {
                 check_round_trip(configuration, server);
             }
-            // What else reads a judged file belongs here: lints, fixes, edits.
         }
         check_order(&judgements);
-        check_silence(source, &judgements);
+
+        let mut findings: Vec<_> = judgements.iter().flat_map(|it| &it.findings).cloned().collect();
+        let mut said = mask(source);
+        let texts = [Text::new(source), Text::new(said.as_bytes())];
+        // Lints, fixes and edits need a file that is decoded, which the last one does soonest.
+        if let [.., server] = &servers
+            && let [.., judgement] = &judgements
+            && !matches!(judgement.stage, Stage::Empty | Stage::Decode)
+        {
+            let lints = lint(source, server, &Surroundings::default());
+            assert!(lints.len() <= 1000, "too many lints");
+            findings.extend(lints);
+            said.push_str(&check_fix(source, judgement, server));
+            if let Some(configuration) = &judgement.configuration {
+                said.push_str(&check_edit(source, configuration, server));
+            }
+        }
+        for finding in &findings {
+            check_finding(&texts, finding);
+        }
+        check_silence(source, &judgements, &findings, said);
     }
 );
 
@@ -77,8 +93,15 @@ fn check_stage(source: &[u8], judgement: &Judgement) {
     assert!(judgement.findings.len() <= 1000, "too many findings");
 }
 
-fn check_finding(text: &Text, finding: &Finding) {
-    assert!(text.has(finding.line, finding.column), "{finding:?}");
+/// The mask has the lines and columns of the file, as YAML counts them. Bytes that are no text, which
+/// are malformed, are placed by line feeds alone.
+fn check_finding([source, mask]: &[Text; 2], finding: &Finding) {
+    assert!(source.has(finding.line, finding.column), "{finding:?}");
+    let in_mask = mask.has(finding.line, finding.column);
+    assert!(
+        in_mask || finding.kind == Kind::Malformed,
+        "in the mask: {finding:?}"
+    );
     assert!(!finding.message.is_empty() && !finding.fix.is_empty());
     for said in [&finding.path, &finding.message, &finding.fix] {
         assert!(!said.chars().any(char::is_control), "{finding:?}");
@@ -104,19 +127,82 @@ fn check_order(judgements: &[Judgement]) {
     }
 }
 
-/// No finding holds a key of the configuration that one of the servers reads in the file.
-fn check_silence(source: &[u8], judgements: &[Judgement]) {
+/// What it says. A file that is accepted says the same when it is mended.
+fn check_fix(source: &[u8], judgement: &Judgement, server: &Server) -> String {
+    let fixed = fix(source, server);
+    if judgement.stage == Stage::Ok {
+        let mended = judge(fixed.bytes.expose(), server);
+        assert_eq!(mended.configuration, judgement.configuration);
+    }
+    fixed
+        .mended
+        .iter()
+        .map(|mend| format!("\n{}\n{}", mend.path, mend.what))
+        .collect()
+}
+
+/// What it says where it does not edit. An edited file says what it was to say.
+fn check_edit(source: &[u8], from: &EncryptionConfiguration, server: &Server) -> String {
+    let (entry, provider) = (0, 0);
+    let change = match source.len() % 8 {
+        0 => Change::PromoteKey {
+            entry,
+            provider,
+            key: 1,
+        },
+        1 => Change::DropKey {
+            entry,
+            provider,
+            key: 0,
+        },
+        2 => Change::PromoteProvider { entry, provider: 1 },
+        3 => Change::DropProvider { entry, provider },
+        4 => Change::AddProvider {
+            entry,
+            provider: Provider::Identity,
+        },
+        5 => Change::ReplaceProvider {
+            entry,
+            provider,
+            with: Provider::Identity,
+        },
+        6 => Change::SplitResource {
+            entry,
+            resource: from.resources[0].resources[0].clone(),
+        },
+        _ => Change::AddKey {
+            entry,
+            provider,
+            key: Key {
+                name: "another".to_owned(),
+                secret: vec![0; 32].into(),
+            },
+        },
+    };
+    let Ok(to) = from.changed(&change) else {
+        return String::new();
+    };
+    match rewrite(source, &to, server) {
+        Ok(edited) => {
+            let read = judge(edited.expose(), server);
+            assert_eq!(read.configuration, Some(to), "{change:?}");
+            String::new()
+        }
+        Err(refused) => format!("\n{refused}"),
+    }
+}
+
+/// Nothing that is said holds a key of the configuration that one of the servers reads in the file.
+fn check_silence(source: &[u8], judgements: &[Judgement], findings: &[Finding], mut said: String) {
     let Some(configuration) = judgements.iter().find_map(|it| it.configuration.as_ref()) else {
         return;
     };
-    let said: String = judgements
-        .iter()
-        .flat_map(|judgement| &judgement.findings)
-        .map(|it| format!("{}\n{}\n{}\n", it.path, it.message, it.fix))
-        .collect();
     // An alias can say a key's bytes a second time, as the name of a resource.
-    if said.is_empty() || source.contains(&b'*') {
+    if source.contains(&b'*') {
         return;
+    }
+    for finding in findings {
+        said.push_str(&format!("\n{finding:?}"));
     }
     for entry in &configuration.resources {
         for key in entry.providers.iter().flat_map(|it| it.keys()) {

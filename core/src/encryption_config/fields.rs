@@ -76,6 +76,7 @@ pub(super) fn reads_as_name(text: &str) -> bool {
 /// that could be a passphrase.
 pub(super) fn reads_as_key_name(text: &str) -> bool {
     const LONGEST: usize = 15;
+    const FEW: usize = 6; // letters; a file that is cut off can end with a piece of a passphrase
 
     let is_minted = || {
         text.split_once('-').is_some_and(|(day, digest)| {
@@ -91,13 +92,13 @@ pub(super) fn reads_as_key_name(text: &str) -> bool {
         let mut usual = WORDS.iter().chain(NAME_WORDS);
         usual.any(|usual| usual.eq_ignore_ascii_case(word))
     };
+    let unusual: usize = words().filter(|word| !is_usual(word)).map(str::len).sum();
     let usual: usize = words().filter(is_usual).map(str::len).sum();
-    let is_short = |word: &str| word.len() <= SHORT_WORD || is_usual(&word);
     is_minted()
-        || text.len() <= LONGEST + usual
+        || unusual <= FEW
+            && text.len() <= LONGEST + usual
             && text.bytes().all(is_plain)
             && reads_as_name(text)
-            && words().all(is_short)
 }
 
 /// What longer words names of keys are made of.

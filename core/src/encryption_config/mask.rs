@@ -85,7 +85,9 @@ impl Pieces<'_> {
         let is_plain = |byte: &u8| (b' '..=b'~').contains(byte);
         // A null that is not written has no bytes.
         if !bytes.is_empty() {
-            let is_shown = is_shown && bytes.iter().all(is_plain);
+            // What stands at the end may be a piece of more.
+            let is_whole = span.end < self.source.len();
+            let is_shown = is_shown && is_whole && bytes.iter().all(is_plain);
             self.all.push((span, is_shown));
         }
     }
@@ -159,10 +161,7 @@ impl Pieces<'_> {
         let value = value.trim_ascii();
         let text = std::str::from_utf8(value).unwrap_or("\u{fffd}");
         let text = text.trim_matches(['"', '\'']);
-        let is_safe = matches!(
-            name,
-            "apiVersion" | "kind" | "name" | "timeout" | "cachesize"
-        );
+        let is_safe = matches!(name, "apiVersion" | "kind" | "timeout" | "cachesize");
         if is_safe && !value.is_empty() && is_public(name, "", text) {
             self.add(from..from + value.len(), true);
             return Some(from + value.len());
@@ -308,7 +307,7 @@ resources: [secrets
         let masked = "\
 kind: EncryptionConfiguration
 resources: [*******
-  - \"name\": key1
+  - \"name\": ****
     ****** ********
     secret: *
       ******* *****: *******, secret: ****** # ***** *

@@ -127,7 +127,7 @@ pub(crate) fn broken(mut file: File, i: usize, random: &mut Random) -> File {
     match (i / 27) % 4 {
         1 => file.source.truncate(end),
         2 => file.source[end] = random.below(256) as u8,
-        3 if i % 2 == 0 => {
+        3 if i.is_multiple_of(2) => {
             let units = file.text();
             let units = ["\u{feff}", &units].concat();
             file.source = units.encode_utf16().flat_map(u16::to_le_bytes).collect();

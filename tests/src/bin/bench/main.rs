@@ -57,7 +57,8 @@ fn bench(suite: &str, measure: Measure, force: bool) -> Result<bool, String> {
     let figures = measure()?;
     let after = idle(force)?;
 
-    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    let samples = workspace.unwrap_or(Path::new(".")).join("target/bench");
     let file = samples.join(format!("{suite}.json"));
     let raw = json!({
         "suite": suite,
