@@ -112,7 +112,10 @@ fn generated_configurations_are_judged_alike() {
                 file: &file,
                 server,
             });
-            if *minor == Server::NEWEST && stage == Stage::Ok && !is_damaged && whole.len() < 5000 {
+            // Half a unit out of step, UTF-16 makes names of a thousand letters, which core's quirks.rs
+            // leaves as they are.
+            let is_whole = stage == Stage::Ok && !is_damaged && std::str::from_utf8(&file).is_ok();
+            if *minor == Server::NEWEST && is_whole && whole.len() < 5000 {
                 whole.push(file.clone());
             }
         }
