@@ -1,6 +1,6 @@
 //! KMS plugins, asked for the key_id that they write with now, and to unwrap keys.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -63,14 +63,24 @@ fn plugins<'a>(
 }
 
 /// Unwraps keys, each once: what plugins answered is kept as long as this lives. Of KMS v1, which
-/// wraps a key a write, only the last answer is kept.
+/// wraps a key a write, only the last few answers are kept.
 pub(crate) struct Unwrapper {
     plugins: BTreeMap<(KmsVersion, String), (PathBuf, Option<Channel>)>,
     answers: BTreeMap<Fingerprint, Result<SecretBytes, Refusal>>,
-    last_of_v1: Option<Fingerprint>,
+    last_of_v1: VecDeque<Fingerprint>,
     key_ids: BTreeMap<String, String>,
     /// Plugins that did not answer, which are not asked again.
     silent: BTreeSet<(KmsVersion, String)>,
+    /// Plugins whose trouble was told.
+    warned: BTreeSet<(KmsVersion, String)>,
+}
+
+/// Why a plugin said neither yes nor no.
+enum Trouble {
+    /// It is not there, or does not answer.
+    Silent(String),
+    /// It answers with an error that says nothing about the key.
+    Answer(String),
 }
 
 impl Plugins for Unwrapper {
@@ -96,9 +106,10 @@ impl Unwrapper {
         Self {
             plugins: named.collect(),
             answers: BTreeMap::new(),
-            last_of_v1: None,
+            last_of_v1: VecDeque::new(),
             key_ids,
             silent: BTreeSet::new(),
+            warned: BTreeSet::new(),
         }
     }
 
@@ -113,20 +124,32 @@ impl Unwrapper {
         };
         let answer = match unwrap(path, channel, key).await {
             Ok(answer) => answer,
-            Err(reason) => {
+            // Its bad day is that of one key.
+            Err(Trouble::Answer(_)) if self.warned.contains(&name) => return false,
+            Err(trouble) => {
                 let (path, provider) = (path.display(), &key.provider);
+                let reason = match &trouble {
+                    Trouble::Silent(reason) | Trouble::Answer(reason) => reason,
+                };
                 report::say(format_args!(
                     "warning: the KMS plugin {provider} at {path} does not unwrap keys: {reason}"
                 ));
-                self.silent.insert(name);
+                if let Trouble::Silent(_) = trouble {
+                    self.silent.insert(name.clone());
+                }
+                self.warned.insert(name);
                 return false;
             }
         };
         let fingerprint = key.fingerprint();
-        if key.version == KmsVersion::V1
-            && let Some(last) = self.last_of_v1.replace(fingerprint)
-        {
-            self.answers.remove(&last);
+        if key.version == KmsVersion::V1 {
+            // More than there are providers that could be asked for one value.
+            self.last_of_v1.push_back(fingerprint);
+            if self.last_of_v1.len() > 64
+                && let Some(oldest) = self.last_of_v1.pop_front()
+            {
+                self.answers.remove(&oldest);
+            }
         }
         self.answers.insert(fingerprint, answer);
         true
@@ -137,10 +160,12 @@ async fn unwrap(
     path: &Path,
     channel: &mut Option<Channel>,
     key: &WrappedKey,
-) -> Result<Result<SecretBytes, Refusal>, String> {
+) -> Result<Result<SecretBytes, Refusal>, Trouble> {
     let channel = match channel {
         Some(channel) => channel.clone(),
-        None => channel.insert(connect(path).await?).clone(),
+        None => channel
+            .insert(connect(path).await.map_err(Trouble::Silent)?)
+            .clone(),
     };
     let answer = match key.version {
         KmsVersion::V1 => {
@@ -173,7 +198,10 @@ async fn unwrap(
             Code::InvalidArgument | Code::NotFound | Code::FailedPrecondition | Code::DataLoss => {
                 Ok(Err(Refusal))
             }
-            code => Err(format!("{code:?}")),
+            code @ (Code::Unavailable | Code::DeadlineExceeded) => {
+                Err(Trouble::Silent(format!("{code:?}")))
+            }
+            code => Err(Trouble::Answer(format!("{code:?}"))),
         },
     }
 }

@@ -21,10 +21,15 @@ pub(crate) struct Decrypt {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
     /// A stored value in a file of its own, `-` for stdin, instead of an object of etcd.
-    #[arg(long, value_name = "FILE", requires = "storage_key")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "storage_key",
+        conflicts_with = "endpoints"
+    )]
     pub(crate) value: Option<PathBuf>,
     /// The key of etcd that --value stood under.
-    #[arg(long, value_name = "KEY", requires = "value")]
+    #[arg(long, value_name = "KEY", conflicts_with = "object")]
     pub(crate) storage_key: Option<String>,
     /// The key of etcd that the value was written under, where it stands under another one now: most
     /// providers bind a value to its key.

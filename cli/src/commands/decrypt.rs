@@ -23,7 +23,10 @@ pub(crate) async fn run(global: &Global, arguments: &Decrypt) -> Result<ExitStat
     let (key, value) = stored(arguments, &configuration).await?;
     let resource = match &arguments.resource {
         Some(name) => GroupResource::parse(name),
-        None => resource(&key, arguments.etcd.prefix(), &configuration)?,
+        None => match arguments.object.as_deref().and_then(named) {
+            Some((resource, _)) => in_configuration(resource, &configuration),
+            None => resource(&key, arguments.etcd.prefix(), &configuration)?,
+        },
     };
     let written_under = arguments.original_key.as_deref().unwrap_or(&key);
     let plaintext = read(arguments, &configuration, &resource, written_under, &value).await?;
@@ -97,22 +100,35 @@ fn key(
     if object.starts_with('/') {
         return Ok(object.to_owned());
     }
-    let unusable = || {
+    let (resource, rest) = named(object).ok_or_else(|| {
         Failure::unusable(format!("{object:?} is no object"))
             .hint("write secrets/NAMESPACE/NAME, or a key of etcd, which begins with a slash")
-    };
-    let (name, rest) = object.split_once('/').ok_or_else(unusable)?;
-    if name.is_empty() || rest.is_empty() {
-        return Err(unusable());
-    }
-    // `secret` is what kubectl takes, too; the file knows the plural.
-    let named = configuration::named_resources(configuration);
-    let plural = GroupResource::parse(&format!("{name}s"));
-    let resource = match GroupResource::parse(name) {
-        resource if !named.contains(&resource) && named.contains(&plural) => plural,
-        resource => resource,
-    };
+    })?;
+    let resource = in_configuration(resource, configuration);
     Ok(format!("{}{rest}", resource.directory(prefix)))
+}
+
+/// The resource that `secrets/default/db` begins with, and the rest; none of a key of etcd.
+fn named(object: &str) -> Option<(GroupResource, &str)> {
+    let (name, rest) = object.split_once('/')?;
+    let is_object = !name.is_empty() && !rest.is_empty();
+    is_object.then(|| (GroupResource::parse(name), rest))
+}
+
+/// `secret` is what kubectl takes, too; the configuration knows the plural.
+fn in_configuration(
+    resource: GroupResource,
+    configuration: &EncryptionConfiguration,
+) -> GroupResource {
+    let known = configuration::named_resources(configuration);
+    let plural = GroupResource {
+        resource: format!("{}s", resource.resource),
+        ..resource.clone()
+    };
+    match known.contains(&plural) && !known.contains(&resource) {
+        true => plural,
+        false => resource,
+    }
 }
 
 /// The resource of the configuration in whose directory the key is, else the one that its path says.

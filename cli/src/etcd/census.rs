@@ -48,6 +48,7 @@ impl<'a> Prover<'a> {
     fn prove(&mut self, resource: usize, value: &Value<'_>) -> Proof {
         loop {
             match self.chains[resource].read(value.key, value.value, &self.plugins) {
+                Ok(read) if read.stale == Some(true) => return Proof::OpensStale,
                 Ok(_) => return Proof::Opens,
                 Err(ReadError::Wrapped(key)) => {
                     // A plugin is asked once a seed, and nothing else goes on meanwhile.
@@ -90,7 +91,10 @@ impl<'q, 'p> Counter<'q, 'p> {
 
     /// `place` is the directory's; the last one is that of the namespaces.
     fn add(&mut self, place: usize, value: &Value<'_>) {
-        let object = &value.key[self.directories[place].len()..];
+        let directory = self.directories[place].as_bytes();
+        let Some(object) = value.key.strip_prefix(directory) else {
+            return; // not what was asked for
+        };
         if place == self.question.resources.len() {
             self.namespaces
                 .insert(String::from_utf8_lossy(object).into_owned());

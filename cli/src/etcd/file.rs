@@ -50,6 +50,8 @@ pub(crate) struct Keyspace {
     database: Database<Part>,
     /// What only the write-ahead log has.
     replay: Option<Replay>,
+    /// Up to where history was removed: the newest row may have gone with it.
+    compacted: i64,
 }
 
 impl Keyspace {
@@ -87,7 +89,20 @@ impl Keyspace {
         let applied = keyspace.consistent_index()?;
         let members = keyspace.count(b"members")?;
         let log = read_log(&path.join("member/wal"), applied)?;
-        let (committed, _) = log.entries(members == 1);
+        let (committed, open) = log
+            .entries(members == 1)
+            .map_err(|error| unusable(path, error))?;
+        if open
+            .iter()
+            .any(|entry| entry.r#type == 0 && !entry.data.is_empty())
+        {
+            return Err(Failure::unread(format!(
+                "{}: the log ends with writes of which this member does not know whether the others \
+                 have them",
+                path.display()
+            ))
+            .hint("take a snapshot of the running cluster with etcdctl snapshot save"));
+        }
         let replay = Replay::new(committed).map_err(|error| unusable(path, error))?;
         keyspace.replay = Some(replay).filter(|replay| !replay.is_empty());
         Ok(keyspace)
@@ -99,18 +114,26 @@ impl Keyspace {
             path: path.to_owned(),
             database,
             replay,
+            compacted: 0,
         })
     }
 
     /// Up to which entry of the log the database has applied.
     fn consistent_index(&mut self) -> Result<u64, Failure> {
         let mut index = None;
+        let mut compacted = 0;
         self.walk(b"meta", &mut |key, value| {
             if key == b"consistent_index" {
                 index = value.try_into().ok().map(u64::from_be_bytes);
             }
+            if let (b"finishedCompactRev" | b"scheduledCompactRev", Some(revision)) =
+                (key, value.first_chunk())
+            {
+                compacted = compacted.max(i64::from_be_bytes(*revision));
+            }
             Ok(())
         })?;
+        self.compacted = compacted;
         index.ok_or_else(|| unusable(&self.path, "it does not say what it has applied"))
     }
 
@@ -155,24 +178,30 @@ impl Keyspace {
         directories: &[String],
         mut each: impl FnMut(usize, Value<'_>),
     ) -> Result<i64, Failure> {
-        let of = |key: &[u8]| {
-            let below = |directory: &String| key.starts_with(directory.as_bytes());
-            directories.iter().position(below)
+        // Two names can share a directory.
+        let of = |key: &[u8]| -> Vec<usize> {
+            let below = |place: &usize| key.starts_with(directories[*place].as_bytes());
+            (0..directories.len()).filter(below).collect()
         };
         let replay = self.replay.take();
         let hashers = [RandomState::new(), RandomState::new()];
         // Keys whose newest row went by: the rows that follow are history.
         let mut seen: HashSet<u128> = HashSet::new();
         let mut held: Vec<KeyValue> = Vec::new();
-        let mut newest = 0;
+        let mut newest = self.compacted;
+        let mut last = None;
         let path = self.path.clone();
         self.walk(KEY_BUCKET, &mut |key, value| {
             let row = Row::parse(key, value).map_err(|error| unusable(&path, error))?;
+            if last.is_some_and(|last| row.revision >= last) {
+                return Err(unusable(&path, "its revisions are not in their order"));
+            }
+            last = Some(row.revision);
             newest = newest.max(row.revision.main);
             let pair = row.pair;
-            let place = of(&pair.key);
+            let places = of(&pair.key);
             let wanted = replay.as_ref().is_some_and(|replay| replay.wants(&pair));
-            if place.is_none() && !wanted {
+            if places.is_empty() && !wanted {
                 return Ok(());
             }
             let [high, low] = hashers
@@ -183,8 +212,10 @@ impl Keyspace {
             }
             if wanted {
                 held.push(pair);
-            } else if let Some(place) = place {
-                each(place, value_of(&pair));
+            } else {
+                places
+                    .iter()
+                    .for_each(|place| each(*place, value_of(&pair)));
             }
             Ok(())
         })?;
@@ -192,7 +223,7 @@ impl Keyspace {
             return Ok(newest);
         };
         let mut give = |pair: &KeyValue| {
-            if let Some(place) = of(&pair.key) {
+            for place in of(&pair.key) {
                 each(place, value_of(pair));
             }
         };
@@ -225,6 +256,9 @@ fn read_log(folder: &Path, applied: u64) -> Result<Log, Failure> {
     let is_segment = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "wal");
     let mut segments: Vec<_> = entries.into_iter().filter(is_segment).collect();
     segments.sort();
+    if segments.is_empty() {
+        return Err(unusable(folder, "there is no log in it"));
+    }
     let mut log = Log::new(applied);
     for (i, path) in segments.iter().enumerate() {
         let file = open(path)?;

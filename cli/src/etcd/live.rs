@@ -146,8 +146,14 @@ impl Client {
                     mod_revision: pair.mod_revision,
                 });
             }
-            let Some(last) = page.kvs.last().filter(|_| page.more) else {
-                return Ok(request.revision);
+            let last = match (page.kvs.last(), page.more) {
+                (_, false) => return Ok(request.revision),
+                (Some(last), true) => last,
+                (None, true) => {
+                    let what =
+                        format!("etcd gave an empty page of {directory} and says there is more");
+                    return Err(Failure::unread(what).hint("try again, or another endpoint"));
+                }
             };
             request.key = [&last.key[..], b"\0"].concat();
             // As many as fill a page if the rest is like these, and never a jump.

@@ -52,6 +52,9 @@ pub enum Proof {
     NotTried,
     /// It decrypts.
     Opens,
+    /// It decrypts, and an update that changes nothing would rewrite it: by another key of the same
+    /// name, or in a form of old.
+    OpensStale,
     /// It does not: flipped bytes, other key bytes under the same name, a foreign storage key.
     Fails,
     /// Its plugin could not be asked.
@@ -64,6 +67,8 @@ struct Expected {
     current: CurrentKey,
     /// Every provider and name that reads, the writing one included.
     readers: Vec<(Reader, String)>,
+    has_doubles: bool,
+    is_covered: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -79,7 +84,7 @@ impl Expected {
         key_ids: &BTreeMap<String, String>,
     ) -> Self {
         let chain = configuration.chain(resource);
-        let readers = chain
+        let readers: Vec<_> = chain
             .iter()
             .flat_map(|provider| match provider {
                 Provider::Identity => vec![],
@@ -115,7 +120,13 @@ impl Expected {
                     .unwrap_or_default(),
             },
         };
-        Self { current, readers }
+        let double = |(i, reader)| readers[..i].contains(reader);
+        Self {
+            has_doubles: readers.iter().enumerate().any(double),
+            is_covered: !chain.is_empty(),
+            current,
+            readers,
+        }
     }
 
     /// The longest configured name that the value starts with. Where two names fit, only a
@@ -220,6 +231,16 @@ impl ResourceCensus {
         self.groups.values()
     }
 
+    /// Two keys of one provider share a name: which of them wrote a value only a decryption shows.
+    fn has_doubles(&self) -> bool {
+        self.expected.as_ref().is_some_and(|it| it.has_doubles)
+    }
+
+    /// Nothing is there, and nothing was to be: a name that is misspelled looks like this.
+    fn may_be_misspelled(&self) -> bool {
+        self.total() == 0 && self.expected.as_ref().is_some_and(|it| !it.is_covered)
+    }
+
     /// Whether a configuration said what to expect.
     pub fn is_judged(&self) -> bool {
         self.expected.is_some()
@@ -293,6 +314,8 @@ impl Census {
         let state = match (state, proof) {
             (State::Current | State::Stale, Proof::Fails) => State::Undecryptable,
             (State::Current | State::Stale, Proof::Unknown) => State::Unread,
+            (State::Current, Proof::OpensStale) => State::Stale,
+            (State::Current, Proof::NotTried) if census.has_doubles() => State::Unread,
             (state, _) => state,
         };
         let group = census
@@ -364,7 +387,12 @@ impl Census {
         ];
         if bad.iter().any(|state| self.count(*state) > 0) {
             Verdict::Dirty
-        } else if self.count(State::Unread) > 0 || self.resources.iter().any(|r| !r.is_judged()) {
+        } else if self.count(State::Unread) > 0
+            || self
+                .resources
+                .iter()
+                .any(|it| !it.is_judged() || it.may_be_misspelled())
+        {
             Verdict::Unknown
         } else {
             Verdict::Clean
@@ -467,6 +495,7 @@ mod tests {
         let value = stored(b"a/b", b"k8s:enc:secretbox:v1:new:x", 1);
         for (proof, state) in [
             (Proof::Opens, State::Current),
+            (Proof::OpensStale, State::Stale),
             (Proof::Fails, State::Undecryptable),
             (Proof::Unknown, State::Unread),
         ] {
@@ -476,6 +505,23 @@ mod tests {
         let plain = stored(b"a/b", b"k8s\0", 1);
         census.add(0, &plain, Proof::Fails);
         assert_eq!(census.count(State::Plaintext), 1);
+    }
+
+    #[test]
+    fn of_two_keys_with_one_name_only_a_decryption_tells() {
+        let configuration = configuration(&["new", "new"], false);
+        let mut census = census(Some(&configuration));
+        let value = stored(b"a/b", b"k8s:enc:secretbox:v1:new:x", 1);
+        census.add(0, &value, Proof::NotTried);
+        assert_eq!(census.verdict(), Verdict::Unknown);
+    }
+
+    #[test]
+    fn nothing_under_a_name_that_nothing_covers_is_not_clean() {
+        let configuration = configuration(&["new"], false);
+        let misspelled = GroupResource::parse("secret");
+        let census = Census::new([misspelled], Some(&configuration), &BTreeMap::new(), 1);
+        assert_eq!(census.verdict(), Verdict::Unknown);
     }
 
     #[test]

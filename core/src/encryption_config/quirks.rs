@@ -32,9 +32,10 @@ pub(super) struct NoText {
 }
 
 /// What libyaml says where [`Adapted::replace_indicator`] helps.
-pub(super) const PROBLEMS: [&str; 3] = [
+pub(super) const PROBLEMS: [&str; 4] = [
     "found unexpected ':'",
     "did not find expected whitespace or line break",
+    "did not find expected tag URI",
     "found unknown escape character",
 ];
 

@@ -121,13 +121,17 @@ type VisitAll<'v, B> = dyn FnMut(&[u8], &[u8], bool) -> ControlFlow<B> + 'v;
 impl<R: ReadAt> Database<R> {
     /// Reads the meta pages, of which the newer whole one counts.
     pub fn open(file: R) -> Result<Self, Error> {
-        let metas = meta_at(&file, 0).into_iter().chain(
-            // Where the first one is damaged, the size of a page is not known.
-            (9..=16).filter_map(|shift| {
-                let size = 1_u64 << shift;
-                meta_at(&file, size).filter(|meta| meta.page_size == size)
-            }),
-        );
+        // Only where the first one is damaged its size says nothing about where the second one is.
+        let first = meta_at(&file, 0);
+        let second = match &first {
+            Some(first) => meta_at(&file, first.page_size),
+            None => (9..=16)
+                .filter_map(|shift| {
+                    meta_at(&file, 1 << shift).filter(|it| it.page_size == 1 << shift)
+                })
+                .next(),
+        };
+        let metas = first.into_iter().chain(second);
         let meta = metas
             .max_by_key(|meta| meta.transaction)
             .ok_or(Error::NoMeta)?;
@@ -316,9 +320,13 @@ fn visit_leaf<B>(
     if bytes.len() < HEADER {
         return Err(damaged("it is cut off"));
     }
+    let mut room = bytes.len();
     for index in (0..count(bytes)).rev() {
         let item = item(bytes, HEADER + index * ELEMENT)
             .ok_or_else(|| damaged("its elements go beyond its end"))?;
+        // Elements that share their bytes could make much of little.
+        room = (room.checked_sub(item.key.len() + item.value.len()))
+            .ok_or_else(|| damaged("its elements overlap"))?;
         let (key, value) = (&bytes[item.key], &bytes[item.value]);
         if let ControlFlow::Break(value) = visit(key, value, item.is_bucket) {
             return Ok(ControlFlow::Break(value));

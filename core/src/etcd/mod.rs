@@ -9,4 +9,4 @@ mod wal;
 pub use self::bbolt::{Database, Error, ReadAt, Visit};
 pub use self::replay::{Replay, ReplayError, Replayed};
 pub use self::revisions::{KEY_BUCKET, Revision, RevisionError, Row};
-pub use self::wal::{Log, WalError};
+pub use self::wal::{Incomplete, Log, WalError};

@@ -11,7 +11,7 @@
 
 use std::io::{self, Read};
 
-use atrest_proto::wal::{Entry, HardState, Record};
+use atrest_proto::wal::{Entry, HardState, Record, Snapshot};
 use prost::Message;
 
 /// Larger than what etcd ever appends at once, unless it was told to take requests of such a size.
@@ -55,8 +55,15 @@ pub struct Log {
     commit: u64,
     /// Entries up to this one are in the database already.
     applied: u64,
+    /// The newest snapshot that the log goes on from.
+    snapshot: u64,
     crc: u32,
 }
+
+/// The log does not reach as far as it says itself, or the database is older than the log goes back.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the log and the database do not fit: files of the member are missing")]
+pub struct Incomplete;
 
 impl Log {
     /// An empty log; `applied` is the database's consistent index.
@@ -145,7 +152,12 @@ impl Log {
                 let state = HardState::decode(&*record.data).map_err(|_| "it holds no state")?;
                 self.commit = self.commit.max(state.commit);
             }
-            METADATA | SNAPSHOT => {}
+            SNAPSHOT => {
+                let snapshot =
+                    Snapshot::decode(&*record.data).map_err(|_| "it holds no snapshot")?;
+                self.snapshot = self.snapshot.max(snapshot.index);
+            }
+            METADATA => {}
             _ => return Err("its type is unknown"),
         }
         Ok(())
@@ -153,14 +165,21 @@ impl Log {
 
     /// The entries that a restarted member would apply to its database, and those behind that only a
     /// majority of the members could commit. The only member of a cluster is its majority.
-    pub fn entries(&self, is_only_member: bool) -> (&[Entry], &[Entry]) {
+    pub fn entries(&self, is_only_member: bool) -> Result<(&[Entry], &[Entry]), Incomplete> {
+        let last = self.entries.last().map_or(0, |entry| entry.index);
+        let reaches = last.max(self.applied).max(self.snapshot);
+        // A snapshot beyond the commit was never taken up.
+        let is_behind = self.applied < self.snapshot && self.snapshot <= self.commit;
+        if self.commit > reaches || is_behind {
+            return Err(Incomplete);
+        }
         let committed = match is_only_member {
             true => self.entries.len(),
             false => self
                 .entries
                 .partition_point(|entry| entry.index <= self.commit),
         };
-        self.entries.split_at(committed)
+        Ok(self.entries.split_at(committed))
     }
 }
 
@@ -258,8 +277,11 @@ mod tests {
         let mut bytes = segment().bytes;
         bytes.resize(bytes.len() + 1000, 0); // preallocated
         let log = read_all(&bytes, true).unwrap();
-        assert_eq!(data(log.entries(true).0), [b"first", &b"second"[..]]);
-        let (committed, open) = log.entries(false);
+        assert_eq!(
+            data(log.entries(true).unwrap().0),
+            [b"first", &b"second"[..]]
+        );
+        let (committed, open) = log.entries(false).unwrap();
         assert_eq!(
             (data(committed), data(open)),
             (vec![&b"first"[..]], vec![&b"second"[..]])
@@ -278,7 +300,7 @@ mod tests {
         let mut log = read_all(&first.bytes, false).unwrap();
         log.read_segment(&mut &*second.bytes, second.bytes.len() as u64, true)
             .unwrap();
-        assert_eq!(log.entries(true).0.len(), 3);
+        assert_eq!(log.entries(true).unwrap().0.len(), 3);
         let mut other = read_all(&first.bytes, false).unwrap();
         let mut foreign = Segment {
             crc: 1,
@@ -294,10 +316,25 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_ends_before_its_commit_is_incomplete() {
+        let mut segment = segment();
+        let state = HardState {
+            commit: 9,
+            ..HardState::default()
+        };
+        segment.push(STATE, state.encode_to_vec());
+        let log = read_all(&segment.bytes, true).unwrap();
+        assert_eq!(log.entries(true).unwrap_err(), Incomplete);
+    }
+
+    #[test]
     fn a_torn_end_counts_in_the_last_segment_only() {
         let bytes = segment().bytes;
         let torn = &bytes[..bytes.len() - 8];
-        assert_eq!(read_all(torn, true).unwrap().entries(true).0.len(), 2);
+        assert_eq!(
+            read_all(torn, true).unwrap().entries(true).unwrap().0.len(),
+            2
+        );
         assert!(read_all(torn, false).is_err());
     }
 
@@ -308,8 +345,9 @@ mod tests {
             for bit in 0..8 {
                 let mut bytes = bytes.clone();
                 bytes[at] ^= 1 << bit;
-                if let Ok(log) = read_all(&bytes, false) {
-                    let entries = data(log.entries(true).0);
+                let log = read_all(&bytes, false);
+                if let Some(Ok((entries, _))) = log.as_ref().ok().map(|log| log.entries(true)) {
+                    let entries = data(entries);
                     let whole = [b"first", &b"second"[..]];
                     assert!(whole.starts_with(&entries), "byte {at}, bit {bit}");
                 }

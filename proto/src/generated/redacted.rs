@@ -388,3 +388,11 @@ impl ::core::fmt::Debug for crate::wal::HardState {
             .finish()
     }
 }
+impl ::core::fmt::Debug for crate::wal::Snapshot {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("index", &self.index)
+            .field("term", &self.term)
+            .finish()
+    }
+}

@@ -33,3 +33,11 @@ pub struct HardState {
     #[prost(uint64, tag = "3")]
     pub commit: u64,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct Snapshot {
+    #[prost(uint64, tag = "1")]
+    pub index: u64,
+    #[prost(uint64, tag = "2")]
+    pub term: u64,
+}

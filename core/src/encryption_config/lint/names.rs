@@ -104,11 +104,10 @@ fn fault<'a>(name: &'a str, served: Option<&[Served]>) -> Option<Fault<'a>> {
             "write each as an item of its own",
         );
     }
-    if parts[0] != name {
+    let first = parts.first().copied(); // none in ","
+    if first != Some(name) {
         let message = format!("{quoted} has blanks or separators around the name");
-        let meant = Some(parts[0])
-            .filter(|part| is_plain(part))
-            .map(group_resource);
+        let meant = first.filter(|part| is_plain(part)).map(group_resource);
         return fault(
             ids::BLANK_NAME,
             message,
