@@ -1,36 +1,12 @@
 //! Whatever the bytes of a file are, they get a verdict that keeps its word.
 #![no_main]
 
-use std::backtrace::Backtrace;
-use std::panic;
-use std::process;
-
 use atrest_core::encryption_config::{
     Change, EncryptionConfiguration, Finding, Format, Judgement, Key, Kind, Provider, Server,
     Stage, Surroundings, Verdict, fix, judge, lint, mask, render, rewrite,
 };
+use atrest_fuzz::{abort_on_panics_of_ours, check_stage, servers};
 use libfuzzer_sys::fuzz_target;
-
-/// From the server that refuses most to the one that takes most. (No release is like the first one:
-/// all that could be off is off.)
-fn servers() -> [Server; 3] {
-    [
-        Server {
-            kmsv1: false,
-            kmsv2: false,
-            automatic_reload: true,
-            ..Server::default()
-        },
-        Server {
-            kmsv1: true,
-            ..Server::default()
-        },
-        Server {
-            kmsv1: true,
-            ..Server::release(30)
-        },
-    ]
-}
 
 fuzz_target!(
     init: abort_on_panics_of_ours(),
@@ -67,31 +43,6 @@ fuzz_target!(
         check_silence(source, &judgements, &findings, said);
     }
 );
-
-/// [`judge`] takes a panic of libyaml-safer for a verdict, and keeps quiet about it. One of ours
-/// must end the run, also where it would be caught with those.
-fn abort_on_panics_of_ours() {
-    // Puts the hook of `judge` in its place, on which ours has to be.
-    judge(b"a", &Server::default());
-    let of_judge = panic::take_hook();
-    panic::set_hook(Box::new(move |panic| {
-        let place = panic.location().map_or("", |location| location.file());
-        if place.contains("/libyaml-safer-") {
-            return of_judge(panic);
-        }
-        eprintln!("{panic}\n{}", Backtrace::force_capture());
-        process::abort();
-    }));
-}
-
-fn check_stage(source: &[u8], judgement: &Judgement) {
-    let is_ok = judgement.stage == Stage::Ok;
-    assert_eq!(judgement.verdict() == Verdict::Accept, is_ok);
-    assert_eq!(judgement.configuration.is_some(), is_ok);
-    assert_eq!(judgement.findings.is_empty(), is_ok);
-    assert_eq!(judgement.stage == Stage::Empty, source.is_empty());
-    assert!(judgement.findings.len() <= 1000, "too many findings");
-}
 
 /// The mask has the lines and columns of the file, as YAML counts them. Bytes that are no text, which
 /// are malformed, are placed by line feeds alone.
