@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use atrest_core::at_rest::{
-    GroupResource, Object, Plaintext, Plugins, ReadError, Refusal, StoredValue, Transformers,
-    Trust, WrappedKey, WritingKey,
+    GroupResource, NoPlugins, Object, Plaintext, Plugins, ReadError, Refusal, StoredValue,
+    Transformers, Trust, WrappedKey, WritingKey,
 };
 use atrest_core::encryption_config::{
     EncryptionConfiguration, KmsVersion, Provider, Server, judge,
@@ -30,9 +30,19 @@ fuzz_target!(|input: &[u8]| {
     let secrets = GroupResource::parse("secrets");
     let chain = Transformers::of(configuration, &secrets, trust);
     let providers = &configuration.resources[0].providers;
-    let mut plugins = XorPlugins::default();
-
     let said = StoredValue::parse(value);
+
+    // A resource that is not encrypted: all but ciphertext is as it was written.
+    let events = Transformers::of(configuration, &GroupResource::parse("events"), trust);
+    match events.read(PLACE, value, &NoPlugins) {
+        Ok(read) => assert!(read.bytes.expose() == value && said == StoredValue::Plaintext),
+        Err(error) => assert!(error == ReadError::NoMatch && said != StoredValue::Plaintext),
+    }
+    if let Err(ReadError::Wrapped(key)) = chain.read(PLACE, value, &NoPlugins) {
+        let told = format!("{key:?}");
+        assert!(told.contains(&key.fingerprint().short(8)));
+    }
+    let mut plugins = XorPlugins::default();
     match read(&chain, value, &mut plugins) {
         Ok(read) => {
             check_form(&said, &providers[read.provider]);

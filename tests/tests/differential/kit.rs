@@ -113,7 +113,7 @@ fn sent(configuration: &EncryptionConfiguration) -> String {
 /// Go's protobuf puts spaces of another kind into its errors in half of all builds, so that nobody
 /// compares them.
 fn said(words: &str) -> String {
-    words.replace('\u{a0}', " ").replace('\n', " ")
+    words.replace(['\u{a0}', '\n'], " ")
 }
 
 /// A provider of a configuration of the kit, with one of its keys.
