@@ -14,7 +14,7 @@ fuzz_target!(|input: &[u8]| {
         return;
     };
     let mended = how & 1 == 1;
-    let (is_only_member, is_cut) = (how & 2 == 2, how & 4 == 4);
+    let (is_only_member, is_cut, is_hostile) = (how & 2 == 2, how & 4 == 4, how & 8 == 8);
     let mut crc = 0;
     let mut log = Log::new(u64::from(*applied));
     // One segment, or two.
@@ -41,7 +41,15 @@ fuzz_target!(|input: &[u8]| {
     if replay.is_empty() {
         return;
     }
-    let live: Vec<_> = live().filter(|pair| replay.wants(pair)).collect();
+    let mut live: Vec<_> = live().filter(|pair| replay.wants(pair)).collect();
+    if is_hostile {
+        // What a damaged database says ends nothing either.
+        for pair in &mut live {
+            pair.version = i64::MAX;
+        }
+        replay.apply(live, i64::MAX);
+        return;
+    }
     let replayed = replay.apply(live, REVISION);
     let requests = committed.len() as i64;
     assert!((REVISION..=REVISION + requests).contains(&replayed.revision));

@@ -1018,6 +1018,46 @@ fn kms2(maker: &mut Maker) {
         Fails,
         &with(b"\x32"),
     );
+    // Passed over, as what is not known.
+    for (name, what, bytes) in [
+        ("type-of-data", "data that is a number", &b"\x08\x01"[..]),
+        ("type-of-key-id", "a key_id that is a number", b"\x10\x01"),
+        (
+            "type-of-source",
+            "a wrapped key of four bytes without a length",
+            b"\x1d\x01\0\0\0",
+        ),
+        (
+            "type-of-annotations",
+            "annotations of eight bytes without a length",
+            b"\x21\0\0\0\0\0\0\0\0",
+        ),
+        ("type-of-type", "a type that is text", b"\x2a\x01x"),
+        (
+            "type-in-annotation",
+            "an annotation's value that is a number",
+            b"\x22\x07\x0a\x03a.b\x10\x01",
+        ),
+        ("group", "a group of old", b"\x33\x08\x01\x34"),
+    ] {
+        maker.add(name, what, Opens, &with(bytes));
+    }
+    let what = "an annotation whose name is a number has none";
+    maker.add("type-of-name", what, Fails, &with(b"\x22\x02\x08\x01"));
+    maker.add(
+        "group-open",
+        "a group without an end",
+        Fails,
+        &with(b"\x33\x08\x01"),
+    );
+    maker.add("group-closed", "the end of no group", Fails, &with(b"\x34"));
+    let what = "a type of more bits: the low ones count";
+    maker.add(
+        "type-large",
+        what,
+        Opens,
+        &with(b"\x28\x81\x80\x80\x80\x10"),
+    );
     maker.add(
         "length-beyond",
         "a length that has no end",
