@@ -188,7 +188,7 @@ mod tests {
             annotations in proptest::collection::hash_map(".{0,3}", any::<[u8; 2]>(), 0..3),
             source_type in any::<i32>(),
             at in any::<prop::sample::Index>(),
-            bit in 0..8,
+            bit in 0..8_u32,
         ) {
             let object = EncryptedObject {
                 encrypted_dek_source: data.clone(),
@@ -201,7 +201,7 @@ mod tests {
             prop_assert_eq!(encrypted_object(&message), Some(object));
             if !message.is_empty() {
                 let at = at.index(message.len());
-                message[at] ^= 1 << bit;
+                message[at] ^= 1_u8 << bit;
             }
             if let Ok(decoded) = EncryptedObject::decode(&*message) {
                 prop_assert_eq!(encrypted_object(&message), Some(decoded));
