@@ -1,5 +1,5 @@
-//! kube-apiserver's own transformers, as a process that encrypts and decrypts values
-//! (`tests/control-plane/transformer`).
+//! kube-apiserver's own transformers and codecs, as a process that encrypts, decrypts, encodes and
+//! decodes values (`tests/control-plane/transformer`).
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -59,17 +59,35 @@ impl Transformer {
 
     /// Encrypts a plaintext.
     pub fn write(&mut self, storage_key: &str, plaintext: &[u8]) -> Result<Answer, String> {
-        self.ask(false, storage_key, plaintext)
+        self.ask(false, false, storage_key, plaintext)
     }
 
     /// Decrypts a stored value.
     pub fn read(&mut self, storage_key: &str, value: &[u8]) -> Result<Answer, String> {
-        self.ask(true, storage_key, value)
+        self.ask(true, false, storage_key, value)
     }
 
-    fn ask(&mut self, read: bool, storage_key: &str, data: &[u8]) -> Result<Answer, String> {
+    /// Encodes a manifest as it is stored, without encryption.
+    pub fn encode(&mut self, manifest: &[u8]) -> Result<Vec<u8>, String> {
+        self.ask(false, true, "", manifest)
+            .map(|answer| answer.data)
+    }
+
+    /// Decodes a stored object into its manifest.
+    pub fn decode(&mut self, stored: &[u8]) -> Result<Vec<u8>, String> {
+        self.ask(true, true, "", stored).map(|answer| answer.data)
+    }
+
+    fn ask(
+        &mut self,
+        read: bool,
+        object: bool,
+        storage_key: &str,
+        data: &[u8],
+    ) -> Result<Answer, String> {
         let request = json!({
             "read": read,
+            "object": object,
             "resource": "secrets",
             "key": storage_key,
             "data": BASE64_STANDARD.encode(data),

@@ -3,7 +3,7 @@
 
 use atrest_core::encryption_config::{
     Change, EncryptionConfiguration, Finding, Format, Judgement, Key, Kind, Provider, Server,
-    Stage, Surroundings, Verdict, fix, judge, lint, mask, render, rewrite,
+    Stage, Surroundings, fix, judge, lint, mask, render, rewrite,
 };
 use atrest_fuzz::{abort_on_panics_of_ours, check_stage, servers};
 use libfuzzer_sys::fuzz_target;

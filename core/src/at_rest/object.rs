@@ -123,7 +123,12 @@ impl Object {
 /// object as it is.
 pub fn manifest(bytes: &[u8]) -> Result<Value, ObjectError> {
     let Some(unknown) = envelope(bytes)? else {
-        return json(bytes);
+        let object: Value = json(bytes)?;
+        let says = |field: &str| object[field].as_str().is_some_and(|it| !it.is_empty());
+        return match says("apiVersion") && says("kind") {
+            true => Ok(object),
+            false => Err(ObjectError::Foreign),
+        };
     };
     let kind = unknown.type_meta.unwrap_or_default();
     let raw = &*unknown.raw;
@@ -167,8 +172,10 @@ pub fn manifest(bytes: &[u8]) -> Result<Value, ObjectError> {
         "metadata": metadata_value(&metadata.unwrap_or_default()),
     });
     if let Value::Object(manifest) = &mut manifest {
-        manifest.extend(fields.map(|(name, value)| (name.to_owned(), value)));
-        retain_set(manifest);
+        let fields = fields.map(|(name, value)| (name.to_owned(), value));
+        let mut fields = fields.into_iter().collect();
+        retain_set(&mut fields);
+        manifest.extend(fields);
     }
     Ok(manifest)
 }
@@ -190,8 +197,10 @@ fn json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, ObjectError> {
     }
 }
 
+/// Whole seconds; a time without any is none (`pkg/apis/meta/v1/time_proto.go`).
 fn timestamp(time: &objects::Time) -> Option<Timestamp> {
-    Timestamp::new(time.seconds, time.nanos).ok()
+    let seconds = Some(time.seconds).filter(|seconds| *seconds != 0);
+    Timestamp::new(seconds?, 0).ok()
 }
 
 fn metadata_value(metadata: &ObjectMeta) -> Value {
@@ -338,6 +347,7 @@ mod tests {
         assert_eq!(manifest(widget).unwrap()["spec"]["a"], 1);
         let pod = stored("Pod", Vec::new());
         assert_eq!(manifest(&pod), Err(ObjectError::Kind));
+        assert_eq!(manifest(b"{}"), Err(ObjectError::Foreign));
     }
 
     #[test]

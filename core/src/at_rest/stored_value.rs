@@ -3,7 +3,8 @@
 //! `pkg/server/options/encryptionconfig/config.go`).
 
 use atrest_proto::stored::EncryptedObject;
-use prost::Message;
+use prost::DecodeError;
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
 use super::transformers::WrappedKey;
 use crate::encryption_config::KmsVersion;
@@ -98,7 +99,7 @@ impl<'a> StoredValue<'a> {
 fn kms2(rest: &[u8]) -> Option<StoredValue<'static>> {
     let colon = rest.iter().position(|byte| *byte == b':')?;
     let name = std::str::from_utf8(&rest[..colon]).ok()?;
-    let object = EncryptedObject::decode(&rest[colon + 1..]).ok()?;
+    let object = encrypted_object(&rest[colon + 1..])?;
     let complete = !object.encrypted_data.is_empty()
         && !object.encrypted_dek_source.is_empty()
         && (1..=1024).contains(&object.key_id.len());
@@ -118,6 +119,75 @@ fn kms2(rest: &[u8]) -> Option<StoredValue<'static>> {
     })
 }
 
+/// The message behind the name. Go passes over a field that has another type than it should, which
+/// prost refuses.
+pub(super) fn encrypted_object(message: &[u8]) -> Option<EncryptedObject> {
+    let mut object = EncryptedObject::default();
+    each_field(message, |tag, field| {
+        match (tag, field) {
+            (1, Field::Bytes(bytes)) => object.encrypted_data = bytes.to_vec(),
+            (2, Field::Bytes(bytes)) => object.key_id = text(bytes)?,
+            (3, Field::Bytes(bytes)) => object.encrypted_dek_source = bytes.to_vec(),
+            (4, Field::Bytes(entry)) => {
+                let (mut name, mut value) = (String::new(), Vec::new());
+                each_field(entry, |tag, field| {
+                    match (tag, field) {
+                        (1, Field::Bytes(bytes)) => name = text(bytes)?,
+                        (2, Field::Bytes(bytes)) => value = bytes.to_vec(),
+                        _ => {}
+                    }
+                    Some(())
+                })?;
+                object.annotations.insert(name, value);
+            }
+            // Of a larger number its low bits, as everywhere in protobuf.
+            (5, Field::Number(number)) => object.encrypted_dek_source_type = number as i32,
+            _ => {}
+        }
+        Some(())
+    })?;
+    Some(object)
+}
+
+enum Field<'m> {
+    Number(u64),
+    Bytes(&'m [u8]),
+    Other,
+}
+
+/// `None` where the message, or the visitor, ends it.
+fn each_field<'m>(
+    mut rest: &'m [u8],
+    mut visit: impl FnMut(u32, Field<'m>) -> Option<()>,
+) -> Option<()> {
+    while !rest.is_empty() {
+        let (tag, field) = next_field(&mut rest).ok()?;
+        visit(tag, field?)?;
+    }
+    Some(())
+}
+
+/// Without a field where its bytes are cut off.
+fn next_field<'m>(rest: &mut &'m [u8]) -> Result<(u32, Option<Field<'m>>), DecodeError> {
+    let (tag, wire_type) = decode_key(rest)?;
+    let field = match wire_type {
+        WireType::Varint => Some(Field::Number(decode_varint(rest)?)),
+        WireType::LengthDelimited => {
+            let length = usize::try_from(decode_varint(rest)?).unwrap_or(usize::MAX);
+            rest.split_off(..length).map(Field::Bytes)
+        }
+        _ => {
+            skip_field(wire_type, tag, rest, DecodeContext::default())?;
+            Some(Field::Other)
+        }
+    };
+    Ok((tag, field))
+}
+
+fn text(bytes: &[u8]) -> Option<String> {
+    String::from_utf8(bytes.to_vec()).ok()
+}
+
 /// Up to the first colon: the name as long as no configuration says otherwise.
 pub(super) fn shortest_name(name_and_body: &[u8]) -> Option<String> {
     let colon = name_and_body.iter().position(|byte| *byte == b':')?;
@@ -126,7 +196,39 @@ pub(super) fn shortest_name(name_and_body: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use prost::Message;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn what_prost_decodes_is_decoded_alike(
+            data in proptest::collection::vec(any::<u8>(), 0..20),
+            key_id in ".{0,5}",
+            annotations in proptest::collection::hash_map(".{0,3}", any::<[u8; 2]>(), 0..3),
+            source_type in any::<i32>(),
+            at in any::<prop::sample::Index>(),
+            bit in 0..8,
+        ) {
+            let object = EncryptedObject {
+                encrypted_dek_source: data.clone(),
+                encrypted_data: data,
+                key_id,
+                annotations: annotations.into_iter().map(|(name, it)| (name, it.into())).collect(),
+                encrypted_dek_source_type: source_type,
+            };
+            let mut message = object.encode_to_vec();
+            prop_assert_eq!(encrypted_object(&message), Some(object));
+            if !message.is_empty() {
+                let at = at.index(message.len());
+                message[at] ^= 1 << bit;
+            }
+            if let Ok(decoded) = EncryptedObject::decode(&*message) {
+                prop_assert_eq!(encrypted_object(&message), Some(decoded));
+            }
+        }
+    }
 
     #[test]
     fn prefixes() {

@@ -17,7 +17,7 @@ use super::body::{
 };
 use super::object::is_plausible;
 use super::storage_key::GroupResource;
-use super::stored_value::ENCRYPTED;
+use super::stored_value::{ENCRYPTED, encrypted_object};
 use crate::encryption_config::{EncryptionConfiguration, Key, Kms, KmsVersion, Provider};
 use crate::secret::{Fingerprint, SecretBytes};
 
@@ -398,8 +398,7 @@ fn envelope_v1<'v>(kms: &Kms, body: &'v [u8]) -> Result<(WrappedKey, &'v [u8]), 
 type EnvelopeV2 = (WrappedKey, Vec<u8>, Option<EncryptedDekSourceType>);
 
 fn envelope_v2(kms: &Kms, body: &[u8]) -> Result<EnvelopeV2, ReadError> {
-    let object = EncryptedObject::decode(body)
-        .map_err(|_| ReadError::Envelope("it is no EncryptedObject"))?;
+    let object = encrypted_object(body).ok_or(ReadError::Envelope("it is no EncryptedObject"))?;
     let source = EncryptedDekSourceType::try_from(object.encrypted_dek_source_type)
         .map_err(|_| ReadError::Envelope("the type of its key is unknown"))?;
     if let Some(fault) = fault(&object) {

@@ -145,7 +145,7 @@ impl Replay {
                 }
             }
             if change.happened {
-                member.done.revision += 1;
+                member.done.revision = member.next_revision();
             }
         }
         member.done
@@ -217,7 +217,7 @@ impl Member {
     }
 
     fn put(&mut self, put: &PutRequest, change: &mut Change) {
-        let revision = self.done.revision + 1;
+        let revision = self.next_revision();
         let before = self.live.get(&put.key).cloned().unwrap_or_default();
         let pair = KeyValue {
             key: put.key.clone(),
@@ -226,7 +226,7 @@ impl Member {
                 _ => before.create_revision,
             },
             mod_revision: revision,
-            version: before.version + 1,
+            version: before.version.saturating_add(1),
             value: match put.ignore_value {
                 true => before.value.clone(),
                 false => put.value.clone(),
@@ -239,6 +239,11 @@ impl Member {
         self.live.insert(put.key.clone(), pair.clone());
         self.record(put.key.clone(), Some(pair));
         change.happened = true;
+    }
+
+    /// A damaged database can have said that it is at the last one.
+    fn next_revision(&self) -> i64 {
+        self.done.revision.saturating_add(1)
     }
 
     fn delete(&mut self, key: &[u8], end: &[u8], change: &mut Change) {

@@ -6,4 +6,6 @@
     reason = "a test may panic, use std and say that it was skipped"
 )]
 
+mod case;
+mod kit;
 mod vectors;

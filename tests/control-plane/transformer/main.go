@@ -1,4 +1,5 @@
-// kube-apiserver's own transformers: encrypts and decrypts values with an EncryptionConfiguration.
+// kube-apiserver's own transformers: encrypts and decrypts values with an EncryptionConfiguration. And
+// its own codecs: encodes and decodes what is in them.
 //
 // Arguments: the configuration, the socket of a KMS v1 plugin and that of a KMS v2 plugin. Both
 // plugins are served here; what they wrap is the key XOR 0x5a behind a word. A request is a line of
@@ -19,7 +20,12 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	"k8s.io/apiserver/pkg/server/options/encryptionconfig"
 	"k8s.io/apiserver/pkg/storage/value"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
@@ -30,7 +36,9 @@ import (
 
 type request struct {
 	// Else it is written.
-	Read     bool   `json:"read"`
+	Read bool `json:"read"`
+	// A manifest in JSON and its stored form, without encryption.
+	Object   bool   `json:"object"`
 	Resource string `json:"resource"`
 	Key      string `json:"key"`
 	Data     []byte `json:"data"`
@@ -88,6 +96,12 @@ func run(path, socketV1, socketV2 string) error {
 		if err := json.Unmarshal(input.Bytes(), &r); err != nil {
 			return err
 		}
+		if r.Object {
+			if err := output.Encode(object(r)); err != nil {
+				return err
+			}
+			continue
+		}
 		transformer, ok := config.Transformers[schema.ParseGroupResource(r.Resource)]
 		if !ok {
 			return errors.New("the configuration does not cover " + r.Resource)
@@ -124,6 +138,44 @@ func transform(ctx context.Context, transformer value.Transformer, r request) (a
 		}
 		return answer{Error: err.Error()}
 	}
+}
+
+// Secrets and ConfigMaps are stored as protobuf, what is not built in as JSON.
+func object(r request) (a answer) {
+	scheme := runtime.NewScheme()
+	if err := corev1.AddToScheme(scheme); err != nil {
+		return answer{Error: err.Error()}
+	}
+	var err error
+	if r.Read {
+		a.Data, err = decode(scheme, r.Data)
+	} else {
+		a.Data, err = encode(scheme, r.Data)
+	}
+	if err != nil {
+		return answer{Error: err.Error()}
+	}
+	return a
+}
+
+func encode(scheme *runtime.Scheme, data []byte) ([]byte, error) {
+	decoded, _, err := serializer.NewCodecFactory(scheme).UniversalDeserializer().Decode(data, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	return runtime.Encode(protobuf.NewSerializer(scheme, scheme), decoded)
+}
+
+func decode(scheme *runtime.Scheme, data []byte) ([]byte, error) {
+	decoded, kind, err := serializer.NewCodecFactory(scheme).UniversalDeserializer().Decode(data, nil, nil)
+	if runtime.IsNotRegisteredError(err) {
+		decoded, kind, err = unstructured.UnstructuredJSONScheme.Decode(data, nil, nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	decoded.GetObjectKind().SetGroupVersionKind(*kind)
+	return json.Marshal(decoded)
 }
 
 func xor(data []byte) []byte {

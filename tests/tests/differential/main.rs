@@ -12,8 +12,11 @@ mod corpora;
 mod damage;
 mod edits;
 mod generator;
+mod kit;
 mod random;
 // Also used by core's own tests, which need no Go.
+#[path = "../../../core/tests/at_rest/case.rs"]
+mod case;
 #[path = "../../../core/tests/encryption_config/random_edits.rs"]
 mod random_edits;
 #[path = "../../../core/tests/encryption_config/styles.rs"]
