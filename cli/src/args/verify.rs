@@ -11,12 +11,24 @@ use super::EtcdFlags;
 /// unreadable; 3 not all could be judged.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Verify {
-    /// The EncryptionConfiguration that should hold.
+    /// The EncryptionConfiguration that the API servers have.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// The EncryptionConfiguration that should hold, where that is another one, such as the next one
+    /// [default: --config].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) expect: Option<PathBuf>,
     /// Decrypt every value with the configuration's keys and plugins, to prove that it can be read.
     #[arg(long, requires = "config")]
     pub(crate) decrypt: bool,
+    /// Also count the copies that no reader of etcd gets: superseded revisions, free pages, the
+    /// write-ahead log. Of a snapshot or a data directory.
+    #[arg(long, conflicts_with_all = ["endpoints", "rehearse"])]
+    pub(crate) history: bool,
+    /// Say of each snapshot whether it could be restored with the configuration: every value is
+    /// decrypted, and nothing is written anywhere.
+    #[arg(long, requires = "config", conflicts_with_all = ["endpoints", "data_dir", "expect"])]
+    pub(crate) rehearse: bool,
     /// A resource to count, such as secrets or widgets.example.com; repeatable [default: what the
     /// configuration names, else secrets].
     #[arg(long = "resource", value_name = "RESOURCE")]
@@ -28,9 +40,10 @@ pub(crate) struct Verify {
     /// How many values that are not current are listed; 0 for all.
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
     pub(crate) max_objects: usize,
-    /// A file that `etcdctl snapshot save` wrote, instead of a running etcd.
-    #[arg(long, value_name = "FILE", conflicts_with = "endpoints")]
-    pub(crate) snapshot: Option<PathBuf>,
+    /// A file that `etcdctl snapshot save` wrote, instead of a running etcd. Of several, or with
+    /// --rehearse: which of them needs which key.
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "endpoints")]
+    pub(crate) snapshot: Vec<PathBuf>,
     /// The data directory of a member of etcd that is stopped, instead of a running etcd.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["endpoints", "snapshot"])]
     pub(crate) data_dir: Option<PathBuf>,

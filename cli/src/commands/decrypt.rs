@@ -144,23 +144,11 @@ fn resource(
     if let Some(resource) = named.iter().find(holds) {
         return Ok(resource.clone());
     }
-    let below = key
-        .strip_prefix(&format!("/{}/", prefix.trim_matches('/')))
-        .unwrap_or_default();
-    let mut segments = below.split('/');
-    match (segments.next(), segments.next()) {
-        // Only the directories of custom resources' groups have a dot.
-        (Some(group), Some(resource)) if group.contains('.') => Ok(GroupResource {
-            group: group.to_owned(),
-            resource: resource.to_owned(),
-        }),
-        (Some(resource), Some(_)) if !resource.is_empty() => Ok(GroupResource {
-            group: String::new(),
-            resource: resource.to_owned(),
-        }),
-        _ => Err(
+    match GroupResource::of_key(key.as_bytes(), prefix) {
+        Some((resource, _)) => Ok(resource),
+        None => Err(
             Failure::unusable(format!("{key} does not say which resource it belongs to"))
-                .hint("name it with --resource secrets"),
+                .hint("name it with --resource secrets, and check --etcd-prefix"),
         ),
     }
 }

@@ -1,30 +1,33 @@
 //! `atrest verify`
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use atrest_core::at_rest::{GroupResource, Verdict};
+use atrest_core::at_rest::{Expectation, GroupResource, Verdict};
 use atrest_core::encryption_config::EncryptionConfiguration;
 use atrest_core::secret::Fingerprint;
 
 use crate::args::{Global, Verify};
 use crate::configuration;
-use crate::etcd::{self, Question};
+use crate::etcd::{self, Keyspace, Prover, Question, census_of_file};
 use crate::kms;
 use crate::report;
+use crate::report::backups::{Backups, Restorable};
 use crate::report::verify::{Report, Source};
 use crate::status::{ExitStatus, Failure};
 
 /// Runs the command.
 pub(crate) async fn run(global: &Global, arguments: &Verify) -> Result<ExitStatus, Failure> {
-    let config = match &arguments.config {
-        Some(path) => Some(configuration::load(path)?),
-        None => None,
+    let load = |path: &Option<PathBuf>| path.as_deref().map(configuration::load).transpose();
+    let config = load(&arguments.config)?;
+    let expect = load(&arguments.expect)?;
+    let judge = expect.as_ref().or(config.as_ref());
+    let configuration = judge.map(|it| &it.configuration);
+    // What the servers read besides what should hold.
+    let also_read_by = match (&expect, &config) {
+        (Some(_), Some(config)) => Some(&config.configuration),
+        _ => None,
     };
-    let (configuration, fingerprint): (Option<&EncryptionConfiguration>, Option<Fingerprint>) =
-        match &config {
-            Some(config) => (Some(&config.configuration), Some(config.fingerprint)),
-            None => (None, None),
-        };
     let resources = resources(&arguments.resources, configuration)?;
     let key_ids = match configuration {
         Some(configuration) => kms::key_ids(configuration, &arguments.kms_sockets).await,
@@ -33,56 +36,98 @@ pub(crate) async fn run(global: &Global, arguments: &Verify) -> Result<ExitStatu
     let question = Question {
         prefix: arguments.etcd.prefix(),
         resources: &resources,
-        configuration,
-        key_ids: &key_ids,
+        and_others: arguments.resources.is_empty() && configuration.is_some(),
+        expectation: configuration.map(|configuration| Expectation {
+            configuration,
+            also_read_by,
+            key_ids: &key_ids,
+        }),
         max_listed: match arguments.max_objects {
             0 => usize::MAX,
             limit => limit,
         },
     };
-    let prover = match configuration {
-        Some(configuration) if arguments.decrypt => {
-            let plugins =
-                kms::Unwrapper::new(configuration, &arguments.kms_sockets, key_ids.clone());
-            Some(etcd::Prover::new(configuration, &resources, plugins))
-        }
-        _ => None,
+    let readers: Vec<_> = configuration.into_iter().chain(also_read_by).collect();
+    let prover = || {
+        let readers = readers.iter().copied().map(|configuration| {
+            let sockets = &arguments.kms_sockets;
+            let plugins = kms::Unwrapper::new(configuration, sockets, key_ids.clone());
+            (configuration, plugins)
+        });
+        let proves = arguments.decrypt || arguments.rehearse;
+        proves.then(|| Prover::new(readers.collect()))
     };
-    let (kind, etcd_id, (census, revision)) = match (&arguments.snapshot, &arguments.data_dir) {
-        (Some(path), _) => {
-            let keyspace = etcd::Keyspace::snapshot(path)?;
-            (
-                "snapshot",
-                None,
-                etcd::census_of_file(keyspace, &question, prover)?,
-            )
+    let fingerprint = judge.map(|it| it.fingerprint);
+    if arguments.rehearse || arguments.snapshot.len() > 1 {
+        if arguments.history {
+            return Err(Failure::unusable("--history is of one file")
+                .hint("name one snapshot, or leave --history out"));
         }
-        (None, Some(path)) => {
-            let keyspace = etcd::Keyspace::data_directory(path)?;
-            (
-                "datadir",
-                None,
-                etcd::census_of_file(keyspace, &question, prover)?,
-            )
+        return backups(global, arguments, &question, prover, fingerprint);
+    }
+    let (kind, etcd_id, counted) = match (&*arguments.snapshot, &arguments.data_dir) {
+        ([path, ..], _) => {
+            let keyspace = Keyspace::snapshot(path)?;
+            let counted = census_of_file(keyspace, &question, prover(), arguments.history)?;
+            ("snapshot", None, counted)
         }
-        (None, None) => {
+        ([], Some(path)) => {
+            let keyspace = Keyspace::data_directory(path)?;
+            let counted = census_of_file(keyspace, &question, prover(), arguments.history)?;
+            ("datadir", None, counted)
+        }
+        ([], None) if arguments.history => {
+            return Err(Failure::unusable(
+                "--history is of files: a running etcd shows neither free pages nor its log",
+            )
+            .hint(
+                "etcdctl snapshot save, then --snapshot FILE; or --data-dir of a stopped member",
+            ));
+        }
+        ([], None) => {
             let mut etcd = etcd::Client::connect(&arguments.etcd).await?;
-            let counted = etcd::census(&mut etcd, &question, prover).await?;
+            let counted = etcd::census(&mut etcd, &question, prover()).await?;
             ("etcd", Some(etcd.cluster_id), counted)
         }
     };
     let source = Source {
         kind,
         etcd_id,
-        revision,
         config: fingerprint,
     };
-    let report = Report::new(&census, &source);
+    let report = Report::new(&counted, &source);
     report::render(global.output, &report, || report.text())?;
-    Ok(match census.verdict() {
+    Ok(match counted.census.verdict() {
         Verdict::Clean => ExitStatus::Done,
         Verdict::Dirty => ExitStatus::Findings,
         Verdict::Unknown => ExitStatus::Unread,
+    })
+}
+
+/// Which snapshot needs which key.
+fn backups<'a>(
+    global: &Global,
+    arguments: &Verify,
+    question: &Question<'_>,
+    prover: impl Fn() -> Option<Prover<'a>>,
+    config: Option<Fingerprint>,
+) -> Result<ExitStatus, Failure> {
+    if arguments.snapshot.is_empty() {
+        return Err(Failure::unusable("there is no backup to rehearse")
+            .hint("name what etcdctl snapshot save wrote: --snapshot FILE..."));
+    }
+    let mut counted = Vec::new();
+    for path in &arguments.snapshot {
+        let keyspace = Keyspace::snapshot(path)?;
+        let backup = census_of_file(keyspace, question, prover(), false)?;
+        counted.push((path.as_path(), backup));
+    }
+    let report = Backups::new(&counted, arguments.rehearse, config);
+    report::render(global.output, &report, || report.text())?;
+    Ok(match report.verdict() {
+        Restorable::Yes => ExitStatus::Done,
+        Restorable::No => ExitStatus::Findings,
+        Restorable::Unknown => ExitStatus::Unread,
     })
 }
 
@@ -101,11 +146,18 @@ fn resources(
     };
     resources.sort();
     resources.dedup();
+    if asked.is_empty() {
+        // What they stand for is found where the values are.
+        resources.retain(|resource| !resource.is_wildcard());
+    }
     match resources.iter().find(|resource| resource.is_wildcard()) {
         None => Ok(resources),
         Some(wildcard) => Err(Failure::unusable(format!(
-            "the configuration covers {wildcard}, and a census counts resources by name"
+            "{wildcard} stands for no list of resources here"
         ))
-        .hint("name what to count: --resource secrets --resource configmaps")),
+        .hint(
+            "leave --resource out: what the configuration's wildcards cover is found in etcd; \
+             or name what to count",
+        )),
     }
 }

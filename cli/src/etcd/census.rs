@@ -1,13 +1,17 @@
 //! The census at rest: every value of every resource, at one revision.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Bound;
 
-use atrest_core::at_rest::{Census, GroupResource, Proof, ReadError, Stored, Transformers, Trust};
+use atrest_core::at_rest::{
+    Census, Expectation, GroupResource, Orphan, Part, Proof, ReadError, Residue, Stored,
+    StoredValue, Transformers, Trust,
+};
 use atrest_core::encryption_config::EncryptionConfiguration;
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 
-use super::file::Keyspace;
+use super::file::{Age, Keyspace};
 use super::live::{Client, Value};
 use crate::kms::Unwrapper;
 use crate::status::Failure;
@@ -18,49 +22,93 @@ pub(crate) struct Question<'a> {
     pub(crate) prefix: &'a str,
     /// No wildcards among them.
     pub(crate) resources: &'a [GroupResource],
+    /// Whether to count besides what the configuration's wildcards cover, and of files what is
+    /// encrypted though nothing covers it.
+    pub(crate) and_others: bool,
     /// What should hold.
-    pub(crate) configuration: Option<&'a EncryptionConfiguration>,
-    /// The current key_id of KMS v2 providers, by their names.
-    pub(crate) key_ids: &'a BTreeMap<String, String>,
+    pub(crate) expectation: Option<Expectation<'a>>,
     /// Values that are not current to list.
     pub(crate) max_listed: usize,
 }
 
+/// What was counted.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    pub(crate) census: Census,
+    /// etcd's, at which everything was read.
+    pub(crate) revision: i64,
+    /// Up to [`Question::max_listed`].
+    pub(crate) orphans: Vec<Orphan>,
+    /// Of files, where it was asked for.
+    pub(crate) residue: Option<Residue>,
+}
+
+impl Question<'_> {
+    fn has_wildcards(&self) -> bool {
+        let entries = self
+            .expectation
+            .iter()
+            .flat_map(|it| &it.configuration.resources);
+        let mut names = entries.flat_map(|entry| &entry.resources);
+        names.any(|name| GroupResource::parse(name).is_wildcard())
+    }
+}
+
 /// Decrypts every value, and forgets what comes out.
 pub(crate) struct Prover<'a> {
-    chains: Vec<Transformers<'a>>,
-    plugins: Unwrapper,
+    /// What is read by any but the first is stale.
+    readers: Vec<(&'a EncryptionConfiguration, Unwrapper)>,
+    /// For each resource, in the order of the readers.
+    chains: Vec<Vec<Transformers<'a>>>,
 }
 
 impl<'a> Prover<'a> {
-    pub(crate) fn new(
-        configuration: &'a EncryptionConfiguration,
-        resources: &[GroupResource],
-        plugins: Unwrapper,
-    ) -> Self {
-        let chain = |resource| Transformers::of(configuration, resource, Trust::Objects);
+    pub(crate) fn new(readers: Vec<(&'a EncryptionConfiguration, Unwrapper)>) -> Self {
         Self {
-            chains: resources.iter().map(chain).collect(),
-            plugins,
+            readers,
+            chains: Vec::new(),
         }
     }
 
+    /// The next resource.
+    fn cover(&mut self, resource: &GroupResource) {
+        let chain = |reader: &(&'a EncryptionConfiguration, Unwrapper)| {
+            Transformers::of(reader.0, resource, Trust::Objects)
+        };
+        self.chains.push(self.readers.iter().map(chain).collect());
+    }
+
     fn prove(&mut self, resource: usize, value: &Value<'_>) -> Proof {
-        loop {
-            match self.chains[resource].read(value.key, value.value, &self.plugins) {
-                Ok(read) if read.stale == Some(true) => return Proof::OpensStale,
-                Ok(_) => return Proof::Opens,
-                Err(ReadError::Wrapped(key)) => {
-                    // A plugin is asked once a seed, and nothing else goes on meanwhile.
-                    let ask = self.plugins.ask(&key);
-                    if !block_in_place(|| Handle::current().block_on(ask)) {
-                        return Proof::Unknown;
-                    }
-                }
-                // Other names and prefixes: the census knows.
-                Err(ReadError::NoMatch) => return Proof::NotTried,
-                Err(_) => return Proof::Fails,
+        let mut proof = Proof::NotTried;
+        let chains = self.chains[resource].iter().zip(&mut self.readers);
+        for (place, (chain, (_, plugins))) in chains.enumerate() {
+            match prove(chain, plugins, value) {
+                Proof::Opens if place > 0 => return Proof::OpensStale,
+                opens @ (Proof::Opens | Proof::OpensStale) => return opens,
+                // What a plugin would say comes before what a key says.
+                worse if proof != Proof::Unknown && worse != Proof::NotTried => proof = worse,
+                _ => {}
             }
+        }
+        proof
+    }
+}
+
+fn prove(chain: &Transformers<'_>, plugins: &mut Unwrapper, value: &Value<'_>) -> Proof {
+    loop {
+        match chain.read(value.key, value.value, plugins) {
+            Ok(read) if read.stale == Some(true) => return Proof::OpensStale,
+            Ok(_) => return Proof::Opens,
+            Err(ReadError::Wrapped(key)) => {
+                // A plugin is asked once a seed, and nothing else goes on meanwhile.
+                let ask = plugins.ask(&key);
+                if !block_in_place(|| Handle::current().block_on(ask)) {
+                    return Proof::Unknown;
+                }
+            }
+            // Other names and prefixes: the census knows.
+            Err(ReadError::NoMatch) => return Proof::NotTried,
+            Err(_) => return Proof::Fails,
         }
     }
 }
@@ -69,71 +117,115 @@ impl<'a> Prover<'a> {
 struct Counter<'q, 'p> {
     question: &'q Question<'q>,
     census: Census,
-    directories: Vec<String>,
+    /// The places of the resources that share a directory.
+    directories: BTreeMap<Vec<u8>, Vec<usize>>,
+    /// Those that were looked at and are not counted.
+    ignored: HashSet<Vec<u8>>,
     prover: Option<Prover<'p>>,
+    home_of_namespaces: String,
     namespaces: BTreeSet<String>,
+    orphans: Vec<Orphan>,
 }
 
 impl<'q, 'p> Counter<'q, 'p> {
     fn new(question: &'q Question<'q>, prover: Option<Prover<'p>>) -> Self {
-        let directories = question.resources.iter();
-        Self {
-            census: question.census(),
-            directories: directories
-                .map(|resource| resource.directory(question.prefix))
-                .chain([question.namespaces()])
-                .collect(),
+        let mut counter = Self {
+            census: Census::new([], None, question.max_listed),
+            directories: BTreeMap::new(),
+            ignored: HashSet::new(),
+            home_of_namespaces: GroupResource::parse("namespaces").directory(question.prefix),
             question,
             prover,
             namespaces: BTreeSet::new(),
+            orphans: Vec::new(),
+        };
+        for resource in question.resources {
+            let directory = resource.directory(question.prefix).into_bytes();
+            counter.cover(resource.clone(), directory);
         }
+        counter
     }
 
-    /// `place` is the directory's; the last one is that of the namespaces.
-    fn add(&mut self, place: usize, value: &Value<'_>) {
-        let directory = self.directories[place].as_bytes();
-        let Some(object) = value.key.strip_prefix(directory) else {
-            return; // not what was asked for
+    fn cover(&mut self, resource: GroupResource, directory: Vec<u8>) {
+        if let Some(prover) = &mut self.prover {
+            prover.cover(&resource);
+        }
+        let expectation = self.question.expectation.as_ref();
+        let place = self.census.cover(resource, expectation);
+        self.directories.entry(directory).or_default().push(place);
+    }
+
+    /// Counts the directory of a key from now on if a wildcard covers it, or if it has to be.
+    fn cover_home_of(&mut self, key: &[u8], must: bool) {
+        let Some((resource, end)) = GroupResource::of_key(key, self.question.prefix) else {
+            return;
         };
-        if place == self.question.resources.len() {
-            self.namespaces
-                .insert(String::from_utf8_lossy(object).into_owned());
+        let directory = &key[..end];
+        if self.directories.contains_key(directory) || !must && self.ignored.contains(directory) {
             return;
         }
-        let proof = match &mut self.prover {
-            Some(prover) => prover.prove(place, value),
-            None => Proof::NotTried,
-        };
-        let stored = Stored {
-            key: value.key,
-            object,
-            value: value.value,
-            mod_revision: value.mod_revision,
-        };
-        self.census.add(place, &stored, proof);
-    }
-
-    fn finish(mut self, revision: i64) -> Result<(Census, i64), Failure> {
-        if !self.namespaces.contains("kube-system") {
-            return Err(self.question.is_foreign());
+        let configuration = self.question.expectation.map(|it| it.configuration);
+        if must || configuration.is_some_and(|it| !it.chain(&resource).is_empty()) {
+            self.cover(resource, directory.to_vec());
+        } else {
+            self.ignored.insert(directory.to_vec());
         }
-        self.census.settle(&self.namespaces);
-        Ok((self.census, revision))
-    }
-}
-
-impl Question<'_> {
-    fn census(&self) -> Census {
-        Census::new(
-            self.resources.iter().cloned(),
-            self.configuration,
-            self.key_ids,
-            self.max_listed,
-        )
     }
 
-    fn namespaces(&self) -> String {
-        GroupResource::parse("namespaces").directory(self.prefix)
+    /// The resources that a value is of, and what of its key is the object's own.
+    fn places<'v>(&self, key: &'v [u8]) -> (Vec<usize>, &'v [u8]) {
+        // No directory holds another one: only the last one before the key can be its own.
+        let up_to = (Bound::Unbounded, Bound::Included(key));
+        let last = self.directories.range::<[u8], _>(up_to).next_back();
+        match last.map(|(directory, places)| (key.strip_prefix(&**directory), places)) {
+            Some((Some(object), places)) => (places.clone(), object),
+            _ => (Vec::new(), b""),
+        }
+    }
+
+    fn add(&mut self, value: &Value<'_>) {
+        if let Some(name) = value.key.strip_prefix(self.home_of_namespaces.as_bytes()) {
+            let name = String::from_utf8_lossy(name).into_owned();
+            self.namespaces.insert(name);
+        }
+        let (mut places, mut object) = self.places(value.key);
+        if places.is_empty() && self.question.and_others {
+            self.cover_home_of(value.key, StoredValue::is_encrypted(value.value));
+            (places, object) = self.places(value.key);
+        }
+        for place in places {
+            let proof = match &mut self.prover {
+                Some(prover) => prover.prove(place, value),
+                None => Proof::NotTried,
+            };
+            self.census.add(place, &stored(value, object), proof);
+        }
+    }
+
+    /// Once all values were added: the namespaces that objects are in and that are gone.
+    fn settle(&mut self) -> Result<BTreeSet<String>, Failure> {
+        if !self.namespaces.contains("kube-system") {
+            return Err(self.is_foreign());
+        }
+        Ok(self.census.settle(&self.namespaces))
+    }
+
+    fn add_orphan(&mut self, value: &Value<'_>, gone: &BTreeSet<String>) {
+        let (places, object) = self.places(value.key);
+        for place in places {
+            let orphan = self.census.orphan(place, &stored(value, object), gone);
+            let has_room = self.orphans.len() < self.question.max_listed;
+            self.orphans.extend(orphan.filter(|_| has_room));
+        }
+    }
+
+    fn counted(self, revision: i64) -> Counted {
+        Counted {
+            census: self.census,
+            revision,
+            orphans: self.orphans,
+            residue: None,
+        }
     }
 
     /// Every cluster has kube-system. Without it this is another keyspace, and an empty census would
@@ -141,37 +233,90 @@ impl Question<'_> {
     fn is_foreign(&self) -> Failure {
         Failure::unread(format!(
             "there is no {}kube-system here: this is not where a kube-apiserver keeps its objects",
-            self.namespaces()
+            self.home_of_namespaces
         ))
         .hint("check the source, and --etcd-prefix against the API server's own flag")
     }
 }
 
-/// Counts what a running etcd has, and returns the revision that was counted.
+fn stored<'v>(value: &Value<'v>, object: &'v [u8]) -> Stored<'v> {
+    Stored {
+        key: value.key,
+        object,
+        value: value.value,
+        mod_revision: value.mod_revision,
+    }
+}
+
+/// Counts what a running etcd has.
 pub(crate) async fn census(
     etcd: &mut Client,
     question: &Question<'_>,
     prover: Option<Prover<'_>>,
-) -> Result<(Census, i64), Failure> {
+) -> Result<Counted, Failure> {
     let mut counter = Counter::new(question, prover);
     let mut revision = None;
-    for (place, directory) in counter.directories.clone().iter().enumerate() {
-        let read = etcd
-            .read(directory, revision, |value| counter.add(place, &value))
-            .await?;
-        revision = Some(read);
+    if question.and_others && question.has_wildcards() {
+        let mut keys = etcd.first_keys(question.prefix).await?;
+        revision = Some(keys.revision);
+        for key in keys.keys.drain(..) {
+            counter.cover_home_of(&key, false);
+        }
     }
-    counter.finish(revision.unwrap_or_default())
+    let mut directories: BTreeSet<_> = counter.directories.keys().cloned().collect();
+    directories.insert(counter.home_of_namespaces.clone().into_bytes());
+    for directory in &directories {
+        let read = etcd.read(directory, revision, |value| counter.add(&value));
+        revision = Some(read.await?);
+    }
+    let gone = counter.settle()?;
+    for directory in counter.directories.clone().into_keys() {
+        for namespace in &gone {
+            let below = [&directory, namespace.as_bytes(), b"/"].concat();
+            etcd.read(&below, revision, |value| counter.add_orphan(&value, &gone))
+                .await?;
+        }
+    }
+    Ok(counter.counted(revision.unwrap_or_default()))
 }
 
-/// Counts what a file has, and returns its newest revision.
+/// Counts what a file has, with `history` also what of it is history.
 pub(crate) fn census_of_file(
-    keyspace: Keyspace,
+    mut keyspace: Keyspace,
     question: &Question<'_>,
     prover: Option<Prover<'_>>,
-) -> Result<(Census, i64), Failure> {
+    history: bool,
+) -> Result<Counted, Failure> {
     let mut counter = Counter::new(question, prover);
-    let directories = counter.directories.clone();
-    let revision = keyspace.read(&directories, |place, value| counter.add(place, &value))?;
-    counter.finish(revision)
+    let directories = counter.directories.keys().cloned();
+    let configuration = question.expectation.map(|it| it.configuration);
+    let mut residue = history.then(|| Residue::new(configuration, directories));
+    let revision = keyspace.read(&mut |age, value| {
+        if age != Age::Superseded {
+            counter.add(&value);
+        }
+        if let Some(residue) = &mut residue {
+            match age {
+                Age::Live => residue.add(Part::Live, value.key, value.value),
+                Age::Superseded => residue.add(Part::Superseded, value.key, value.value),
+                // The log is scanned byte by byte.
+                Age::LiveInLog => {}
+            }
+        }
+    })?;
+    let gone = counter.settle()?;
+    if !gone.is_empty() {
+        keyspace.read(&mut |age, value| {
+            if age != Age::Superseded {
+                counter.add_orphan(&value, &gone);
+            }
+        })?;
+    }
+    if let Some(residue) = &mut residue {
+        keyspace.scan(residue)?;
+    }
+    Ok(Counted {
+        residue,
+        ..counter.counted(revision)
+    })
 }

@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufReader, Read};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use atrest_core::at_rest::{LOOKAHEAD, LOOKBEHIND, Part, Residue};
 use atrest_core::etcd::{Database, KEY_BUCKET, Log, ReadAt, Replay, Replayed, Row};
 use atrest_core::secret::SecretBytes;
 use atrest_proto::mvccpb::KeyValue;
@@ -22,12 +23,12 @@ const HASH: u64 = 32;
 const SECTOR: u64 = 512;
 
 /// The first bytes of a file.
-struct Part {
+struct Head {
     file: File,
     size: u64,
 }
 
-impl ReadAt for Part {
+impl ReadAt for Head {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let end = offset.checked_add(buffer.len() as u64);
         if end.is_none_or(|end| end > self.size) {
@@ -44,10 +45,23 @@ impl ReadAt for Part {
 /// Given the key and the value of an item of a bucket.
 type EachItem<'v> = dyn FnMut(&[u8], &[u8]) -> Result<(), Failure> + 'v;
 
+/// How a value stands in time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Age {
+    /// The newest of its key.
+    Live,
+    /// The same, and the database does not have it yet.
+    LiveInLog,
+    /// Not the newest, or its key was deleted.
+    Superseded,
+}
+
 /// The keyspace in a file.
 pub(crate) struct Keyspace {
     path: PathBuf,
-    database: Database<Part>,
+    /// The folder of a data directory that everything is in.
+    member: Option<PathBuf>,
+    database: Database<Head>,
     /// What only the write-ahead log has.
     replay: Option<Replay>,
     /// Up to where history was removed: the newest row may have gone with it.
@@ -66,7 +80,7 @@ impl Keyspace {
             )
             .hint("make one with etcdctl snapshot save; a member's own files are read with --data-dir"));
         }
-        let part = Part {
+        let part = Head {
             file,
             size: size - HASH,
         };
@@ -84,7 +98,7 @@ impl Keyspace {
             )
         })?;
         let size = size(&database, &file)?;
-        let part = Part { file, size };
+        let part = Head { file, size };
         let mut keyspace = Self::open(&database, part, None)?;
         let applied = keyspace.consistent_index()?;
         let members = keyspace.count(b"members")?;
@@ -105,13 +119,15 @@ impl Keyspace {
         }
         let replay = Replay::new(committed).map_err(|error| unusable(path, error))?;
         keyspace.replay = Some(replay).filter(|replay| !replay.is_empty());
+        keyspace.member = Some(path.join("member"));
         Ok(keyspace)
     }
 
-    fn open(path: &Path, part: Part, replay: Option<Replay>) -> Result<Self, Failure> {
+    fn open(path: &Path, part: Head, replay: Option<Replay>) -> Result<Self, Failure> {
         let database = Database::open(part).map_err(|error| unusable(path, error))?;
         Ok(Self {
             path: path.to_owned(),
+            member: None,
             database,
             replay,
             compacted: 0,
@@ -160,30 +176,30 @@ impl Keyspace {
     }
 
     /// The live value of a key.
-    pub(crate) fn get(self, key: &str) -> Result<Option<SecretBytes>, Failure> {
+    pub(crate) fn get(mut self, key: &str) -> Result<Option<SecretBytes>, Failure> {
         let mut found = None;
-        self.read(&[key.to_owned()], |_, value| {
-            if value.key == key.as_bytes() {
+        self.read(&mut |age, value| {
+            if age != Age::Superseded && value.key == key.as_bytes() {
                 found = Some(SecretBytes::new(value.value.to_vec()));
             }
         })?;
         Ok(found)
     }
 
-    /// Gives every live value below the directories, with the directory's place, in no order.
-    /// Returns the newest revision. Memory holds a page, 16 bytes for each key, and what the log
-    /// changed.
-    pub(crate) fn read(
-        mut self,
-        directories: &[String],
-        mut each: impl FnMut(usize, Value<'_>),
-    ) -> Result<i64, Failure> {
-        // Two names can share a directory.
-        let of = |key: &[u8]| -> Vec<usize> {
-            let below = |place: &usize| key.starts_with(directories[*place].as_bytes());
-            (0..directories.len()).filter(below).collect()
-        };
+    /// Gives every value, in no order. Returns the newest revision. Memory holds a page, 16 bytes for
+    /// each key, and what the log changed.
+    pub(crate) fn read(&mut self, each: &mut dyn FnMut(Age, Value<'_>)) -> Result<i64, Failure> {
         let replay = self.replay.take();
+        let read = self.read_with(replay.as_ref(), each);
+        self.replay = replay;
+        read
+    }
+
+    fn read_with(
+        &mut self,
+        replay: Option<&Replay>,
+        each: &mut dyn FnMut(Age, Value<'_>),
+    ) -> Result<i64, Failure> {
         let hashers = [RandomState::new(), RandomState::new()];
         // Keys whose newest row went by: the rows that follow are history.
         let mut seen: HashSet<u128> = HashSet::new();
@@ -199,41 +215,94 @@ impl Keyspace {
             last = Some(row.revision);
             newest = newest.max(row.revision.main);
             let pair = row.pair;
-            let places = of(&pair.key);
-            let wanted = replay.as_ref().is_some_and(|replay| replay.wants(&pair));
-            if places.is_empty() && !wanted {
-                return Ok(());
-            }
             let [high, low] = hashers
                 .each_ref()
                 .map(|it| u128::from(it.hash_one(&pair.key)));
-            if !seen.insert(high << 64 | low) || row.is_tombstone {
-                return Ok(());
-            }
-            if wanted {
+            let is_newest = seen.insert(high << 64 | low);
+            if row.is_tombstone {
+            } else if !is_newest {
+                each(Age::Superseded, value_of(&pair));
+            } else if replay.is_some_and(|replay| replay.wants(&pair)) {
                 held.push(pair);
             } else {
-                places
-                    .iter()
-                    .for_each(|place| each(*place, value_of(&pair)));
+                each(Age::Live, value_of(&pair));
             }
             Ok(())
         })?;
         let Some(replay) = replay else {
             return Ok(newest);
         };
-        let mut give = |pair: &KeyValue| {
-            for place in of(&pair.key) {
-                each(place, value_of(pair));
-            }
-        };
         let Replayed { keys, revision, .. } = replay.apply(held.clone(), newest);
-        held.iter()
-            .filter(|pair| !keys.contains_key(&pair.key))
-            .chain(keys.values().flatten())
-            .for_each(&mut give);
+        for pair in &held {
+            let age = match keys.contains_key(&pair.key) {
+                true => Age::Superseded,
+                false => Age::Live,
+            };
+            each(age, value_of(pair));
+        }
+        for pair in keys.values().flatten() {
+            each(Age::LiveInLog, value_of(pair));
+        }
         Ok(revision)
     }
+
+    /// Counts what free pages, the log and the member's other files still hold.
+    pub(crate) fn scan(&mut self, residue: &mut Residue) -> Result<(), Failure> {
+        let free = self.database.free_bytes();
+        for bytes in free.map_err(|error| unusable(&self.path, error))? {
+            scan(
+                &self.path,
+                &self.database.file().file,
+                bytes,
+                Part::Freed,
+                residue,
+            )?;
+        }
+        let Some(member) = &self.member else {
+            return Ok(());
+        };
+        for (folder, part) in [("wal", Part::Log), ("snap", Part::Other)] {
+            for path in list(&member.join(folder))? {
+                // A lock of a member, a folder that somebody made: nothing that etcd writes values to.
+                let is_file = std::fs::symlink_metadata(&path).is_ok_and(|it| it.is_file());
+                if is_file && path != self.path {
+                    let file = open(&path)?;
+                    let bytes = 0..size(&path, &file)?;
+                    scan(&path, &file, bytes, part, residue)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Scans a part of a file in windows, each with some bytes on both sides.
+fn scan(
+    path: &Path,
+    file: &File,
+    bytes: Range<u64>,
+    part: Part,
+    residue: &mut Residue,
+) -> Result<(), Failure> {
+    const WINDOW: u64 = 8 << 20;
+
+    let mut buffer = Vec::new();
+    let mut start = bytes.start;
+    while start < bytes.end {
+        let end = bytes.end.min(start + WINDOW);
+        let first = bytes.start.max(start.saturating_sub(LOOKBEHIND as u64));
+        let last = bytes.end.min(end + LOOKAHEAD as u64);
+        buffer.resize((last - first) as usize, 0);
+        file.read_exact_at(&mut buffer, first)
+            .map_err(|error| unusable(path, error))?;
+        residue.scan(
+            part,
+            &buffer,
+            (start - first) as usize..(end - first) as usize,
+        );
+        start = end;
+    }
+    Ok(())
 }
 
 fn value_of(pair: &KeyValue) -> Value<'_> {
@@ -245,17 +314,9 @@ fn value_of(pair: &KeyValue) -> Value<'_> {
 }
 
 fn read_log(folder: &Path, applied: u64) -> Result<Log, Failure> {
-    let entries = std::fs::read_dir(folder)
-        .and_then(|entries| {
-            entries
-                .map(|entry| Ok(entry?.path()))
-                .collect::<io::Result<Vec<_>>>()
-        })
-        .map_err(|error| unusable(folder, error))?;
     // Names are the sequence number and the first index, in hex of a fixed width.
     let is_segment = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "wal");
-    let mut segments: Vec<_> = entries.into_iter().filter(is_segment).collect();
-    segments.sort();
+    let segments: Vec<_> = list(folder)?.into_iter().filter(is_segment).collect();
     if segments.is_empty() {
         return Err(unusable(folder, "there is no log in it"));
     }
@@ -270,7 +331,19 @@ fn read_log(folder: &Path, applied: u64) -> Result<Log, Failure> {
     Ok(log)
 }
 
-fn check_hash(path: &Path, part: &Part) -> Result<(), Failure> {
+/// The files of a folder, by their names.
+fn list(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let entries = std::fs::read_dir(folder).and_then(|entries| {
+        entries
+            .map(|entry| Ok(entry?.path()))
+            .collect::<io::Result<Vec<_>>>()
+    });
+    let mut paths = entries.map_err(|error| unusable(folder, error))?;
+    paths.sort();
+    Ok(paths)
+}
+
+fn check_hash(path: &Path, part: &Head) -> Result<(), Failure> {
     let mut expected = [0; HASH as usize];
     let unread = |error: io::Error| unusable(path, error);
     part.file

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use atrest_core::at_rest::range_end;
+use atrest_core::at_rest::{GroupResource, range_end};
 use atrest_core::secret::SecretBytes;
 use atrest_proto::etcdserverpb::kv_client::KvClient;
 use atrest_proto::etcdserverpb::maintenance_client::MaintenanceClient;
@@ -31,6 +31,12 @@ pub(crate) struct Client {
     kv: KvClient<Channel>,
     /// Of the cluster, in hex as `etcdctl endpoint status` shows it.
     pub(crate) cluster_id: String,
+}
+
+/// See [`Client::first_keys`].
+pub(crate) struct FirstKeys {
+    pub(crate) keys: Vec<Vec<u8>>,
+    pub(crate) revision: i64,
 }
 
 /// A stored value and when it was written.
@@ -107,13 +113,14 @@ impl Client {
     /// the revision. Memory holds one page.
     pub(crate) async fn read(
         &mut self,
-        directory: &str,
+        directory: &[u8],
         revision: Option<i64>,
         mut each: impl FnMut(Value<'_>),
     ) -> Result<i64, Failure> {
+        let name = String::from_utf8_lossy(directory);
         let mut request = RangeRequest {
-            key: directory.as_bytes().to_vec(),
-            range_end: range_end(directory.as_bytes()),
+            key: directory.to_vec(),
+            range_end: range_end(directory),
             limit: 64,
             revision: revision.unwrap_or_default(),
             ..RangeRequest::default()
@@ -125,7 +132,7 @@ impl Client {
                 .await
                 .map_err(|status| {
                     Failure::unread(format!(
-                        "cannot read {directory} from etcd: {}",
+                        "cannot read {name} from etcd: {}",
                         describe(&status)
                     ))
                     .hint("every value is read at one revision; if that was compacted meanwhile, try again")
@@ -150,8 +157,7 @@ impl Client {
                 (_, false) => return Ok(request.revision),
                 (Some(last), true) => last,
                 (None, true) => {
-                    let what =
-                        format!("etcd gave an empty page of {directory} and says there is more");
+                    let what = format!("etcd gave an empty page of {name} and says there is more");
                     return Err(Failure::unread(what).hint("try again, or another endpoint"));
                 }
             };
@@ -159,6 +165,42 @@ impl Client {
             // As many as fill a page if the rest is like these, and never a jump.
             let fitting = page.kvs.len().saturating_mul(PAGE_BYTES) / bytes;
             request.limit = fitting.clamp(1, page.kvs.len() * 4).min(PAGE_VALUES) as i64;
+        }
+    }
+
+    /// The first key of each directory below the prefix, and the revision at which they were read.
+    pub(crate) async fn first_keys(&mut self, prefix: &str) -> Result<FirstKeys, Failure> {
+        // Of a resource without a name: the prefix and its slash.
+        let below = GroupResource::parse("a").directory(prefix);
+        let below = below.trim_end_matches("a/").as_bytes();
+        let mut request = RangeRequest {
+            key: below.to_vec(),
+            range_end: range_end(below),
+            limit: 1,
+            keys_only: true,
+            ..RangeRequest::default()
+        };
+        let mut keys = Vec::new();
+        loop {
+            let page = self.kv.range(request.clone()).await.map_err(|status| {
+                let reason = describe(&status);
+                Failure::unread(format!("cannot list what etcd has: {reason}"))
+            })?;
+            let page = page.into_inner();
+            if request.revision == 0 {
+                request.revision = page.header.map_or(0, |header| header.revision);
+            }
+            let Some(pair) = page.kvs.into_iter().next() else {
+                return Ok(FirstKeys {
+                    keys,
+                    revision: request.revision,
+                });
+            };
+            request.key = match GroupResource::of_key(&pair.key, prefix) {
+                Some((_, end)) => range_end(&pair.key[..end]),
+                None => [&pair.key[..], b"\0"].concat(),
+            };
+            keys.push(pair.key);
         }
     }
 

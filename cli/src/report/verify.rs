@@ -1,12 +1,15 @@
 //! The census for people and for programs (`atrest/verify/v1`).
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
-use atrest_core::at_rest::{Census, Group, State, Verdict};
+use atrest_core::at_rest::{self, Group, Part, State, Verdict};
 use atrest_core::secret::Fingerprint;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
+
+use crate::etcd::Counted;
 
 /// `atrest/verify/v1`.
 #[derive(Debug, Serialize)]
@@ -20,6 +23,7 @@ pub(crate) struct Report {
     resources: Vec<Resource>,
     objects: Vec<Object>,
     objects_omitted: u64,
+    residue: Option<Vec<Residue>>,
     verdict: &'static str,
 }
 
@@ -51,6 +55,27 @@ struct Key {
     count: u64,
     oldest_revision: i64,
     newest_revision: i64,
+    seeds: Vec<Seed>,
+    seeds_omitted: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Seed {
+    sha256: String,
+    count: u64,
+    oldest_revision: i64,
+    newest_revision: i64,
+}
+
+#[derive(Debug, Serialize)]
+struct Residue {
+    provider: String,
+    key: Option<String>,
+    live: u64,
+    superseded: u64,
+    freed: u64,
+    wal: u64,
+    other_files: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -64,6 +89,7 @@ struct Object {
     /// The key's name. The storage key took the field's name first.
     key_name: Option<String>,
     mod_revision: i64,
+    orphaned: bool,
 }
 
 /// Where the census comes from.
@@ -71,12 +97,12 @@ pub(crate) struct Source {
     /// `etcd`, `snapshot` or `datadir`.
     pub(crate) kind: &'static str,
     pub(crate) etcd_id: Option<String>,
-    pub(crate) revision: i64,
     pub(crate) config: Option<Fingerprint>,
 }
 
 impl Report {
-    pub(crate) fn new(census: &Census, source: &Source) -> Self {
+    pub(crate) fn new(counted: &Counted, source: &Source) -> Self {
+        let census = &counted.census;
         Self {
             schema: "atrest/verify/v1",
             source: source.kind,
@@ -84,7 +110,7 @@ impl Report {
                 uid: None,
                 etcd_id: source.etcd_id.clone(),
             },
-            revision: source.revision,
+            revision: counted.revision,
             finished_at: jiff::Timestamp::now()
                 .strftime("%Y-%m-%dT%H:%M:%SZ")
                 .to_string(),
@@ -108,22 +134,9 @@ impl Report {
                     }
                 })
                 .collect(),
-            objects: census
-                .not_current
-                .iter()
-                .map(|value| {
-                    let text = std::str::from_utf8(&value.key).ok();
-                    Object {
-                        key: text.map(str::to_owned),
-                        key_base64: text.is_none().then(|| BASE64_STANDARD.encode(&value.key)),
-                        state: word(value.state),
-                        provider: value.provider.clone(),
-                        key_name: value.key_name.clone(),
-                        mod_revision: value.mod_revision,
-                    }
-                })
-                .collect(),
+            objects: objects(counted),
             objects_omitted: census.omitted,
+            residue: counted.residue.as_ref().map(residue),
             verdict: match census.verdict() {
                 Verdict::Clean => "clean",
                 Verdict::Dirty => "dirty",
@@ -149,26 +162,123 @@ impl Report {
                         key.count.to_string(),
                         key.state.unwrap_or("-").to_owned(),
                         escape(&key.provider),
-                        key.key.as_deref().map_or_else(|| "-".into(), escape),
+                        name_of(key.key.as_deref()),
                     ]
                 })
                 .collect();
             out += &table(["COUNT", "STATE", "PROVIDER", "KEY"], &rows);
         }
-        for object in self.objects.iter().take(10) {
+        for object in &self.objects {
             let key = object
                 .key
                 .as_deref()
                 .or(object.key_base64.as_deref())
                 .unwrap_or_default();
-            let _ = writeln!(out, "{:13} {}", object.state, escape(key));
+            let word = match (object.state, object.orphaned) {
+                ("current", true) => "orphaned",
+                (state, _) => state,
+            };
+            let note = match object.orphaned && word != "orphaned" {
+                true => " (orphaned)",
+                false => "",
+            };
+            let _ = writeln!(out, "{word:13} {}{note}", escape(key));
         }
-        let more = self.objects.len().saturating_sub(10) as u64 + self.objects_omitted;
-        if more > 0 {
-            let _ = writeln!(out, "and {more} more that are not current");
+        if self.objects_omitted > 0 {
+            let _ = writeln!(
+                out,
+                "and {} more that are not current: --max-objects 0 lists them all",
+                self.objects_omitted
+            );
+        }
+        if let Some(residue) = &self.residue {
+            out += "copies in the files:\n";
+            let rows: Vec<_> = residue.iter().map(Residue::row).collect();
+            let header = [
+                "LIVE",
+                "SUPERSEDED",
+                "FREED",
+                "WAL",
+                "OTHER",
+                "PROVIDER",
+                "KEY",
+            ];
+            out += &table(header, &rows);
         }
         let _ = writeln!(out, "verdict: {}", self.verdict);
         out
+    }
+}
+
+impl Residue {
+    fn row(&self) -> [String; 7] {
+        [
+            self.live.to_string(),
+            self.superseded.to_string(),
+            self.freed.to_string(),
+            self.wal.to_string(),
+            self.other_files.to_string(),
+            escape(&self.provider),
+            name_of(self.key.as_deref()),
+        ]
+    }
+}
+
+fn residue(residue: &at_rest::Residue) -> Vec<Residue> {
+    let copies = residue.copies().map(|copies| Residue {
+        provider: copies.provider.clone(),
+        key: copies.key.clone(),
+        live: copies.count(Part::Live),
+        superseded: copies.count(Part::Superseded),
+        freed: copies.count(Part::Freed),
+        wal: copies.count(Part::Log),
+        other_files: copies.count(Part::Other),
+    });
+    copies.collect()
+}
+
+/// What is not current, then the orphans that are.
+fn objects(counted: &Counted) -> Vec<Object> {
+    let listed = &counted.census.not_current;
+    let is_orphan: HashSet<&[u8]> = counted.orphans.iter().map(|it| &*it.key).collect();
+    let not_current = listed.iter().map(|value| {
+        Object {
+            key: None,
+            key_base64: None,
+            state: word(value.state),
+            provider: value.provider.clone(),
+            key_name: value.key_name.clone(),
+            mod_revision: value.mod_revision,
+            orphaned: is_orphan.contains(&*value.key),
+        }
+        .with_key(&value.key)
+    });
+    let orphans = counted.orphans.iter();
+    let orphans = orphans.filter(|it| it.state == State::Current);
+    let orphans = orphans.filter(|it| listed.iter().all(|value| value.key != it.key));
+    let orphans = orphans.map(|value| {
+        Object {
+            key: None,
+            key_base64: None,
+            state: word(value.state),
+            provider: value.provider.clone(),
+            key_name: value.key_name.clone(),
+            mod_revision: value.mod_revision,
+            orphaned: true,
+        }
+        .with_key(&value.key)
+    });
+    not_current.chain(orphans).collect()
+}
+
+impl Object {
+    fn with_key(self, key: &[u8]) -> Self {
+        let text = std::str::from_utf8(key).ok();
+        Self {
+            key: text.map(str::to_owned),
+            key_base64: text.is_none().then(|| BASE64_STANDARD.encode(key)),
+            ..self
+        }
     }
 }
 
@@ -183,6 +293,17 @@ fn key(group: &Group) -> Key {
         count: group.count,
         oldest_revision: group.oldest_revision,
         newest_revision: group.newest_revision,
+        seeds: group.seeds.iter().map(seed).collect(),
+        seeds_omitted: group.other_seeds,
+    }
+}
+
+fn seed((fingerprint, seed): (&Fingerprint, &at_rest::Seed)) -> Seed {
+    Seed {
+        sha256: fingerprint.to_string(),
+        count: seed.count,
+        oldest_revision: seed.oldest_revision,
+        newest_revision: seed.newest_revision,
     }
 }
 
@@ -198,11 +319,16 @@ fn word(state: State) -> &'static str {
 }
 
 /// Bytes of etcd may be anything; a terminal gets no control characters of theirs, and no novels.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.chars()
         .flat_map(char::escape_debug)
         .take(300)
         .collect()
+}
+
+/// A key's name or key_id; a dash where there is none.
+pub(crate) fn name_of(key: Option<&str>) -> String {
+    key.map_or_else(|| "-".into(), escape)
 }
 
 /// Columns as wide as their widest cell, two spaces apart, the first one aligned to the right.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use atrest_core::at_rest::{Census, State as ValueState};
+use atrest_core::at_rest::{Census, Expectation, State as ValueState};
 use atrest_core::encryption_config::EncryptionConfiguration;
 use atrest_core::rotation::chain::{Local, Selection, Stage, Target};
 use atrest_core::rotation::{Await, CensusFacts, Facts, ServerFacts, State, Step, Stop, next};
@@ -423,12 +423,19 @@ impl<'a> Run<'a> {
         let question = Question {
             prefix: flags.prefix(),
             resources: &selection.resources,
-            configuration: Some(configuration),
-            key_ids: &key_ids,
+            and_others: false,
+            expectation: Some(Expectation {
+                configuration,
+                also_read_by: None,
+                key_ids: &key_ids,
+            }),
             max_listed: NAMED,
         };
         let taken = Instant::now();
-        let (census, revision) = etcd::census(&mut self.reached.etcd, &question, None).await?;
+        let counted = etcd::census(&mut self.reached.etcd, &question, None).await?;
+        let etcd::Counted {
+            census, revision, ..
+        } = counted;
         self.say(&format!(
             "revision {revision}: {} values, {} under the new key",
             census.total(),

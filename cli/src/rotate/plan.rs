@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use atrest_core::at_rest::{Census, State as ValueState};
+use atrest_core::at_rest::{Census, Expectation, State as ValueState};
 use atrest_core::encryption_config::Key;
 use atrest_core::rotation::chain::{Local, Selection, Stage, Target, describe};
 use atrest_core::secret::SecretBytes;
@@ -120,11 +120,17 @@ impl Plan {
         let question = Question {
             prefix: flags.prefix(),
             resources: &selection.resources,
-            configuration: Some(&file.configuration),
-            key_ids: &in_use,
+            and_others: false,
+            expectation: Some(Expectation {
+                configuration: &file.configuration,
+                also_read_by: None,
+                key_ids: &in_use,
+            }),
             max_listed: NAMED,
         };
-        let (census, _) = etcd::census(&mut reached.etcd, &question, None).await?;
+        let census = etcd::census(&mut reached.etcd, &question, None)
+            .await?
+            .census;
         refuse_unreadable(&census)?;
         let api = &reached.servers[0];
         stored_here(api, &mut reached.etcd, flags.prefix(), &selection.resources).await?;

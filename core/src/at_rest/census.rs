@@ -6,6 +6,7 @@ use super::stored_value::{Form, StoredValue, shortest_name};
 use crate::encryption_config::{EncryptionConfiguration, KmsVersion, Provider};
 
 use super::storage_key::{GroupResource, ObjectKey};
+use crate::secret::Fingerprint;
 
 /// The key that writes now, as far as one can know it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -61,6 +62,17 @@ pub enum Proof {
     Unknown,
 }
 
+/// What should hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Expectation<'a> {
+    /// Whose first key should have written every value.
+    pub configuration: &'a EncryptionConfiguration,
+    /// One whose keys are known besides: values that it alone reads are stale, not of an unknown key.
+    pub also_read_by: Option<&'a EncryptionConfiguration>,
+    /// The current key_id of each KMS v2 provider that could be asked, by its name.
+    pub key_ids: &'a BTreeMap<String, String>,
+}
+
 /// What is known of the configuration for one resource.
 #[derive(Clone, Debug)]
 struct Expected {
@@ -69,6 +81,8 @@ struct Expected {
     readers: Vec<(Reader, String)>,
     has_doubles: bool,
     is_covered: bool,
+    /// Whether plaintext can be read: not every chain ends with identity.
+    reads_plaintext: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -78,27 +92,14 @@ enum Reader {
 }
 
 impl Expected {
-    fn of(
-        configuration: &EncryptionConfiguration,
-        resource: &GroupResource,
-        key_ids: &BTreeMap<String, String>,
-    ) -> Self {
-        let chain = configuration.chain(resource);
-        let readers: Vec<_> = chain
-            .iter()
-            .flat_map(|provider| match provider {
-                Provider::Identity => vec![],
-                Provider::Kms(kms) => vec![match kms.api_version {
-                    KmsVersion::V1 => (Reader::Named(Form::Kms1), kms.name.clone()),
-                    KmsVersion::V2 => (Reader::Kms2, kms.name.clone()),
-                }],
-                local => local
-                    .keys()
-                    .iter()
-                    .map(|key| (Reader::Named(form(local)), key.name.clone()))
-                    .collect(),
-            })
-            .collect();
+    fn of(expectation: &Expectation<'_>, resource: &GroupResource) -> Self {
+        let key_ids = expectation.key_ids;
+        let chain = expectation.configuration.chain(resource);
+        let also = expectation.also_read_by.map(|it| it.chain(resource));
+        let mut readers = readers(&chain);
+        let double = |(i, reader)| readers[..i].contains(reader);
+        let has_doubles = readers.iter().enumerate().any(double);
+        readers.extend(also.iter().flat_map(|chain| self::readers(chain)));
         let current = match chain.first() {
             None | Some(Provider::Identity) => CurrentKey::Plaintext,
             Some(Provider::Kms(kms)) => match kms.api_version {
@@ -120,10 +121,11 @@ impl Expected {
                     .unwrap_or_default(),
             },
         };
-        let double = |(i, reader)| readers[..i].contains(reader);
+        let is_identity = |provider: &&Provider| matches!(provider, Provider::Identity);
         Self {
-            has_doubles: readers.iter().enumerate().any(double),
+            has_doubles,
             is_covered: !chain.is_empty(),
+            reads_plaintext: chain.is_empty() || chain.iter().any(is_identity),
             current,
             readers,
         }
@@ -144,6 +146,22 @@ impl Expected {
             .max_by_key(|name| name.len())
             .cloned()
     }
+}
+
+fn readers(chain: &[&Provider]) -> Vec<(Reader, String)> {
+    let names = chain.iter().flat_map(|provider| match provider {
+        Provider::Identity => vec![],
+        Provider::Kms(kms) => vec![match kms.api_version {
+            KmsVersion::V1 => (Reader::Named(Form::Kms1), kms.name.clone()),
+            KmsVersion::V2 => (Reader::Kms2, kms.name.clone()),
+        }],
+        local => local
+            .keys()
+            .iter()
+            .map(|key| (Reader::Named(form(local)), key.name.clone()))
+            .collect(),
+    });
+    names.collect()
 }
 
 fn form(local: &Provider) -> Form {
@@ -169,7 +187,51 @@ pub struct Group {
     pub oldest_revision: i64,
     /// The largest.
     pub newest_revision: i64,
+    /// Of KMS v2: the seeds that the plugin wrapped, by their fingerprint.
+    pub seeds: BTreeMap<Fingerprint, Seed>,
+    /// Values of further seeds, which are not told apart.
+    pub other_seeds: u64,
 }
+
+/// Values that keys wrote which follow from one wrapped seed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Seed {
+    /// How many.
+    pub count: u64,
+    /// The smallest modification revision among them.
+    pub oldest_revision: i64,
+    /// The largest.
+    pub newest_revision: i64,
+}
+
+impl Group {
+    fn add(&mut self, mod_revision: i64, seed: Option<Fingerprint>) {
+        self.count += 1;
+        self.oldest_revision = self.oldest_revision.min(mod_revision);
+        self.newest_revision = self.newest_revision.max(mod_revision);
+        let Some(fingerprint) = seed else {
+            return;
+        };
+        if self.seeds.len() >= MAX_SEEDS && !self.seeds.contains_key(&fingerprint) {
+            self.other_seeds += 1;
+            return;
+        }
+        let seed = self.seeds.entry(fingerprint).or_insert(Seed {
+            count: 0,
+            oldest_revision: mod_revision,
+            newest_revision: mod_revision,
+        });
+        seed.count += 1;
+        seed.oldest_revision = seed.oldest_revision.min(mod_revision);
+        seed.newest_revision = seed.newest_revision.max(mod_revision);
+    }
+}
+
+/// An API server makes a seed when it starts and when the key_id changes: there are a few for each.
+const MAX_SEEDS: usize = 1024;
+
+/// A configuration has a few keys; more are made up by whoever wrote the values.
+const MAX_GROUPS: usize = 1024;
 
 /// A value as it stands in etcd.
 #[derive(Clone, Copy, Debug)]
@@ -189,7 +251,24 @@ pub struct Stored<'a> {
 pub struct NotCurrent {
     /// Its key in etcd.
     pub key: Vec<u8>,
+    /// The place of its resource.
+    pub resource: usize,
     /// Why it is listed.
+    pub state: State,
+    /// As in [`Group`].
+    pub provider: String,
+    /// As in [`Group`].
+    pub key_name: Option<String>,
+    /// When it was written.
+    pub mod_revision: i64,
+}
+
+/// A value whose namespace is gone.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Orphan {
+    /// Its key in etcd.
+    pub key: Vec<u8>,
+    /// How it stands to the configuration as far as its first bytes tell.
     pub state: State,
     /// As in [`Group`].
     pub provider: String,
@@ -229,6 +308,23 @@ impl ResourceCensus {
     /// By key, in the order of provider and name.
     pub fn groups(&self) -> impl Iterator<Item = &Group> {
         self.groups.values()
+    }
+
+    /// Values that a server with the configuration cannot read.
+    pub fn unreadable(&self) -> u64 {
+        let groups = self
+            .groups
+            .values()
+            .filter(|group| !self.reads(group.state));
+        groups.map(|group| group.count).sum()
+    }
+
+    fn reads(&self, state: State) -> bool {
+        match state {
+            State::Current | State::Stale | State::Unread => true,
+            State::Plaintext => self.expected.as_ref().is_none_or(|it| it.reads_plaintext),
+            State::UnknownKey | State::Undecryptable => false,
+        }
     }
 
     /// Two keys of one provider share a name: which of them wrote a value only a decryption shows.
@@ -271,30 +367,38 @@ pub struct Census {
 }
 
 impl Census {
-    /// An empty census. `key_ids` is the current key_id of each KMS v2 provider that could be
-    /// asked, by its name. At most `max_listed` values that are not current are listed.
+    /// An empty census. At most `max_listed` values that are not current are listed.
     pub fn new(
         resources: impl IntoIterator<Item = GroupResource>,
-        configuration: Option<&EncryptionConfiguration>,
-        key_ids: &BTreeMap<String, String>,
+        expectation: Option<&Expectation<'_>>,
         max_listed: usize,
     ) -> Self {
-        Self {
-            resources: resources
-                .into_iter()
-                .map(|resource| ResourceCensus {
-                    expected: configuration
-                        .map(|configuration| Expected::of(configuration, &resource, key_ids)),
-                    orphaned: None,
-                    groups: BTreeMap::new(),
-                    namespaces: BTreeMap::new(),
-                    resource,
-                })
-                .collect(),
+        let mut census = Self {
+            resources: Vec::new(),
             not_current: Vec::new(),
             omitted: 0,
             max_listed,
+        };
+        for resource in resources {
+            census.cover(resource, expectation);
         }
+        census
+    }
+
+    /// Counts a further resource from now on. Returns its place.
+    pub fn cover(
+        &mut self,
+        resource: GroupResource,
+        expectation: Option<&Expectation<'_>>,
+    ) -> usize {
+        self.resources.push(ResourceCensus {
+            expected: expectation.map(|expectation| Expected::of(expectation, &resource)),
+            orphaned: None,
+            groups: BTreeMap::new(),
+            namespaces: BTreeMap::new(),
+            resource,
+        });
+        self.resources.len() - 1
     }
 
     /// Counts a value of `resources[resource]`. `object` is what of the key follows after the
@@ -310,7 +414,7 @@ impl Census {
         if let Some(namespace) = ObjectKey::parse(object).and_then(|object| object.namespace) {
             *census.namespaces.entry(namespace).or_default() += 1;
         }
-        let (provider, key_name, state) = judge(census.expected.as_ref(), value);
+        let (mut provider, mut key_name, state, mut seed) = judge(census.expected.as_ref(), value);
         let state = match (state, proof) {
             (State::Current | State::Stale, Proof::Fails) => State::Undecryptable,
             (State::Current | State::Stale, Proof::Unknown) => State::Unread,
@@ -318,34 +422,45 @@ impl Census {
             (State::Current, Proof::NotTried) if census.has_doubles() => State::Unread,
             (state, _) => state,
         };
-        let group = census
-            .groups
-            .entry((provider.clone(), key_name.clone(), state))
-            .or_insert_with(|| Group {
-                provider: provider.clone(),
-                key: key_name.clone(),
-                state,
-                count: 0,
-                oldest_revision: mod_revision,
-                newest_revision: mod_revision,
-            });
-        group.count += 1;
-        group.oldest_revision = group.oldest_revision.min(mod_revision);
-        group.newest_revision = group.newest_revision.max(mod_revision);
+        let mut name = (provider.clone(), key_name.clone(), state);
+        if census.groups.len() >= MAX_GROUPS && !census.groups.contains_key(&name) {
+            (provider, key_name, seed) = ("unknown".into(), None, None);
+            name = (provider.clone(), None, state);
+        }
+        let group = census.groups.entry(name).or_insert_with(|| Group {
+            provider: provider.clone(),
+            key: key_name.clone(),
+            state,
+            count: 0,
+            oldest_revision: mod_revision,
+            newest_revision: mod_revision,
+            seeds: BTreeMap::new(),
+            other_seeds: 0,
+        });
+        group.add(mod_revision, seed);
         if state == State::Current {
             return;
         }
-        if self.not_current.len() == self.max_listed {
-            self.omitted += 1;
-            return;
-        }
-        self.not_current.push(NotCurrent {
+        let value = NotCurrent {
             key: key.to_vec(),
+            resource,
             state,
             provider,
             key_name,
             mod_revision,
-        });
+        };
+        if self.not_current.len() < self.max_listed {
+            self.not_current.push(value);
+            return;
+        }
+        self.omitted += 1;
+        // What is stale is readable, and there may be a lot of it: anything else is named first.
+        let is_stale = |value: &NotCurrent| value.state == State::Stale;
+        if state != State::Stale
+            && let Some(place) = self.not_current.iter().rposition(is_stale)
+        {
+            self.not_current[place] = value;
+        }
     }
 
     /// Says which namespaces there are. Returns those that objects are in and that are gone.
@@ -362,6 +477,48 @@ impl Census {
             resource.orphaned = Some(count);
         }
         gone
+    }
+
+    /// How a value stands whose namespace is gone; `None` where it is not below a gone namespace.
+    pub fn orphan(
+        &self,
+        resource: usize,
+        value: &Stored<'_>,
+        gone: &BTreeSet<String>,
+    ) -> Option<Orphan> {
+        let namespace = ObjectKey::parse(value.object)?.namespace?;
+        let expected = self.resources[resource].expected.as_ref();
+        let (provider, key_name, state, _) = judge(expected, value.value);
+        gone.contains(&namespace).then(|| Orphan {
+            key: value.key.to_vec(),
+            state,
+            provider,
+            key_name,
+            mod_revision: value.mod_revision,
+        })
+    }
+
+    /// Values that a server with the configuration cannot read: of unknown keys, damaged ones, and
+    /// plaintext where its chain has no identity.
+    pub fn unreadable(&self) -> u64 {
+        self.resources.iter().map(ResourceCensus::unreadable).sum()
+    }
+
+    /// All groups, and whether the configuration reads what is in them; `None` where that is not known.
+    pub fn groups(&self) -> impl Iterator<Item = (&Group, Option<bool>)> {
+        self.resources.iter().flat_map(|resource| {
+            let groups = resource.groups.values();
+            groups.map(|group| {
+                let is_judged = resource.is_judged() && group.state != State::Unread;
+                (group, is_judged.then(|| resource.reads(group.state)))
+            })
+        })
+    }
+
+    /// Of the listed values those that the configuration does not read.
+    pub fn unreadable_listed(&self) -> impl Iterator<Item = &NotCurrent> {
+        let of = |value: &&NotCurrent| !self.resources[value.resource].reads(value.state);
+        self.not_current.iter().filter(of)
     }
 
     /// Values in one state, over all resources.
@@ -400,10 +557,13 @@ impl Census {
     }
 }
 
-fn judge(expected: Option<&Expected>, value: &[u8]) -> (String, Option<String>, State) {
+fn judge(
+    expected: Option<&Expected>,
+    value: &[u8],
+) -> (String, Option<String>, State, Option<Fingerprint>) {
     match StoredValue::parse(value) {
-        StoredValue::Plaintext => ("identity".into(), None, State::Plaintext),
-        StoredValue::Malformed => ("unknown".into(), None, State::Undecryptable),
+        StoredValue::Plaintext => ("identity".into(), None, State::Plaintext, None),
+        StoredValue::Malformed => ("unknown".into(), None, State::Undecryptable, None),
         StoredValue::Named {
             form,
             name_and_body,
@@ -420,14 +580,14 @@ fn judge(expected: Option<&Expected>, value: &[u8]) -> (String, Option<String>, 
                 },
             };
             let Some(name) = configured.or_else(|| shortest_name(name_and_body)) else {
-                return ("unknown".into(), None, State::Undecryptable);
+                return ("unknown".into(), None, State::Undecryptable, None);
             };
             match form {
-                Form::Kms1 => (format!("kms:v1:{name}"), None, state),
-                local => (local.name().into(), Some(name), state),
+                Form::Kms1 => (format!("kms:v1:{name}"), None, state, None),
+                local => (local.name().into(), Some(name), state, None),
             }
         }
-        StoredValue::Kms2 { name, key_id } => {
+        StoredValue::Kms2 { name, key_id, seed } => {
             let state = match expected {
                 None => State::Unread,
                 Some(expected) => match &expected.current {
@@ -443,7 +603,7 @@ fn judge(expected: Option<&Expected>, value: &[u8]) -> (String, Option<String>, 
                     _ => State::UnknownKey,
                 },
             };
-            (format!("kms:v2:{name}"), Some(key_id), state)
+            (format!("kms:v2:{name}"), Some(key_id), state, Some(seed))
         }
     }
 }
@@ -476,7 +636,13 @@ mod tests {
 
     fn census(configuration: Option<&EncryptionConfiguration>) -> Census {
         let secrets = GroupResource::parse("secrets");
-        Census::new([secrets], configuration, &BTreeMap::new(), 2)
+        let key_ids = BTreeMap::new();
+        let expectation = configuration.map(|configuration| Expectation {
+            configuration,
+            also_read_by: None,
+            key_ids: &key_ids,
+        });
+        Census::new([secrets], expectation.as_ref(), 2)
     }
 
     fn stored<'a>(object: &'a [u8], value: &'a [u8], mod_revision: i64) -> Stored<'a> {
@@ -520,7 +686,12 @@ mod tests {
     fn nothing_under_a_name_that_nothing_covers_is_not_clean() {
         let configuration = configuration(&["new"], false);
         let misspelled = GroupResource::parse("secret");
-        let census = Census::new([misspelled], Some(&configuration), &BTreeMap::new(), 1);
+        let expectation = Expectation {
+            configuration: &configuration,
+            also_read_by: None,
+            key_ids: &BTreeMap::new(),
+        };
+        let census = Census::new([misspelled], Some(&expectation), 1);
         assert_eq!(census.verdict(), Verdict::Unknown);
     }
 

@@ -3,15 +3,18 @@
 mod body;
 mod census;
 mod object;
+mod residue;
 mod storage_key;
 mod stored_value;
 mod transformers;
 
 pub use self::body::BodyError;
 pub use self::census::{
-    Census, CurrentKey, Group, NotCurrent, Proof, ResourceCensus, State, Stored, Verdict,
+    Census, CurrentKey, Expectation, Group, NotCurrent, Orphan, Proof, ResourceCensus, Seed, State,
+    Stored, Verdict,
 };
 pub use self::object::{Object, ObjectError, manifest};
+pub use self::residue::{Copies, LOOKAHEAD, LOOKBEHIND, Part, Residue};
 pub use self::storage_key::{DEFAULT_PREFIX, GroupResource, ObjectKey, range_end};
 pub use self::stored_value::{Form, StoredValue};
 pub use self::transformers::{

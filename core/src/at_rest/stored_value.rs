@@ -6,6 +6,10 @@ use atrest_proto::stored::EncryptedObject;
 use prost::DecodeError;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
+use super::transformers::WrappedKey;
+use crate::encryption_config::KmsVersion;
+use crate::secret::Fingerprint;
+
 /// Reserved for ciphertext; anything else is plaintext.
 pub(super) const ENCRYPTED: &[u8] = b"k8s:enc:";
 
@@ -28,6 +32,8 @@ pub enum StoredValue<'a> {
         name: String,
         /// The key-encryption key that wrapped the object's seed.
         key_id: String,
+        /// Tells wrapped seeds apart.
+        seed: Fingerprint,
     },
     /// Starts like ciphertext, and is none that kube-apiserver ever wrote.
     Malformed,
@@ -59,6 +65,11 @@ impl Form {
 }
 
 impl<'a> StoredValue<'a> {
+    /// Whether a value starts like ciphertext.
+    pub fn is_encrypted(value: &[u8]) -> bool {
+        value.starts_with(ENCRYPTED)
+    }
+
     /// Reads a value's prefix and, of KMS v2, the envelope. Never fails: what cannot be read is
     /// [`StoredValue::Malformed`].
     pub fn parse(value: &'a [u8]) -> Self {
@@ -92,9 +103,19 @@ fn kms2(rest: &[u8]) -> Option<StoredValue<'static>> {
     let complete = !object.encrypted_data.is_empty()
         && !object.encrypted_dek_source.is_empty()
         && (1..=1024).contains(&object.key_id.len());
-    complete.then(|| StoredValue::Kms2 {
-        name: name.into(),
-        key_id: object.key_id,
+    complete.then(|| {
+        let wrapped = WrappedKey {
+            version: KmsVersion::V2,
+            provider: name.into(),
+            key_id: object.key_id,
+            ciphertext: object.encrypted_dek_source,
+            annotations: object.annotations.into_iter().collect(),
+        };
+        StoredValue::Kms2 {
+            seed: wrapped.fingerprint(),
+            name: wrapped.provider,
+            key_id: wrapped.key_id,
+        }
     })
 }
 
@@ -243,12 +264,9 @@ mod tests {
         };
         let mut value = b"k8s:enc:kms:v2:plugin:".to_vec();
         value.extend(object.encode_to_vec());
-        assert_eq!(
-            StoredValue::parse(&value),
-            StoredValue::Kms2 {
-                name: "plugin".into(),
-                key_id: "key-1".into()
-            }
-        );
+        let StoredValue::Kms2 { name, key_id, .. } = StoredValue::parse(&value) else {
+            panic!("it is a value of KMS v2");
+        };
+        assert_eq!((&*name, &*key_id), ("plugin", "key-1"));
     }
 }

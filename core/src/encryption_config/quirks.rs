@@ -67,6 +67,7 @@ impl Adapted {
             let message = "it is not YAML: it begins with two byte order marks";
             return Err(NoText { place, message });
         }
+        let text_is_utf8 = text.is_none();
         let bytes = match text {
             Some(mut text) => Zeroizing::new(std::mem::take(&mut *text).into_bytes()),
             None => Zeroizing::new(source.to_vec()),
@@ -79,8 +80,78 @@ impl Adapted {
             apostrophe: None,
             replaced: 0,
         };
+        if text_is_utf8 {
+            adapted.lose_characters();
+        }
         adapted.replace_marks();
         Ok(adapted)
+    }
+
+    /// go-yaml looks for a byte order mark at the start of its buffer where it should look at the start of
+    /// the line (`is_bom` in `yamlprivateh.go`). While one is there, each line between tokens loses its
+    /// first character. The buffer begins anew where it has too few characters to go on with; they come
+    /// in chunks of 512 bytes, less the bytes of a character that goes on in the next one. An empty line
+    /// between tokens would lose its end; that is left as it is.
+    fn lose_characters(&mut self) {
+        const CHUNK: usize = 512;
+
+        let mut start = 0;
+        while self.bytes.len() - start > CHUNK {
+            let mut end = start + CHUNK;
+            while self.bytes[end] & 0xc0 == 0x80 {
+                end -= 1;
+            }
+            let next = (end + CHUNK).min(self.bytes.len());
+            let marks = (end.saturating_sub(3 * 4)..=end).rev();
+            let begins = |at: &usize| {
+                let rest = &self.bytes[*at..];
+                let left = self.bytes[*at..end]
+                    .iter()
+                    .filter(|byte| **byte & 0xc0 != 0x80);
+                rest.starts_with(MARK) && self.begins_buffer(*at, left.count())
+            };
+            if let Some(mark) = marks.filter(|at| *at > 0).find(begins) {
+                for at in mark + MARK.len()..next {
+                    if self.bytes[at - 1] == b'\n' && self.bytes[at].is_ascii_graphic() {
+                        self.bytes[at] = b' ';
+                    }
+                }
+            }
+            start = end;
+        }
+    }
+
+    /// Whether go-yaml fills its buffer just before the mark at `at`, when it has `left` characters: a
+    /// token asks for four where it starts, a block scalar and a blank for one.
+    fn begins_buffer(&self, at: usize, left: usize) -> bool {
+        let line = self.bytes[..at].rsplit(|byte| *byte == b'\n').next();
+        let line = line.unwrap_or_default();
+        match line.trim_ascii_end() {
+            [.., b'\'' | b'"'] if !line.ends_with(b" ") => left == 3,
+            [] if self.is_in_block_scalar(at - line.len(), line.len()) => left == 0,
+            [] => left <= 3,
+            [.., b'-' | b'?' | b':' | b',' | b'[' | b'{'] => {
+                let token = line.len() - line.trim_ascii_end().len() + 1;
+                left <= 3 && left + token >= 4
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a line that starts at `start` with `indent` blanks is text of a block scalar.
+    fn is_in_block_scalar(&self, start: usize, indent: usize) -> bool {
+        let lines = self.bytes[..start].rsplit(|byte| *byte == b'\n');
+        let holder = lines
+            .map(<[u8]>::trim_ascii_end)
+            .find(|line| !line.is_empty() && line.len() - line.trim_ascii_start().len() < indent);
+        let Some(holder) = holder else {
+            return false;
+        };
+        let mut header = holder
+            .iter()
+            .rev()
+            .skip_while(|byte| b"0123456789+-".contains(byte));
+        header.next().is_some_and(|byte| b"|>".contains(byte))
     }
 
     /// A byte order mark behind the first one is a character like any other to go-yaml, while libyaml

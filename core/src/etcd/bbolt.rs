@@ -14,7 +14,7 @@
 //! Numbers are little-endian; a position counts from its own element.
 
 use std::io;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 /// A file that can be read at any place.
 pub trait ReadAt {
@@ -107,8 +107,8 @@ pub struct Database<R> {
 
 /// An item of a bucket.
 struct Item {
-    key: std::ops::Range<usize>,
-    value: std::ops::Range<usize>,
+    key: Range<usize>,
+    value: Range<usize>,
     is_bucket: bool,
 }
 
@@ -151,7 +151,7 @@ impl<R: ReadAt> Database<R> {
             transaction: meta.transaction,
             visited: vec![0; words],
         };
-        database.visited[0] |= 0b11; // the meta pages
+        database.forget();
         Ok(database)
     }
 
@@ -166,7 +166,7 @@ impl<R: ReadAt> Database<R> {
     }
 
     /// Visits the items of a top-level bucket from the last key to the first, until the visitor
-    /// breaks off. Each bucket can be walked once: a page that comes up twice is damage.
+    /// breaks off. A page that comes up twice is damage.
     pub fn walk_backwards<B>(
         &mut self,
         bucket: &[u8],
@@ -174,25 +174,43 @@ impl<R: ReadAt> Database<R> {
     ) -> Result<ControlFlow<B>, Error> {
         let mut found = None;
         let root = self.root;
-        let visited = self.visited.clone();
+        self.forget();
         let _: ControlFlow<()> = self.walk(root, 0, true, &mut |key, value, is_bucket| {
             if key == bucket && is_bucket {
                 found = Some(value.to_vec());
             }
             ControlFlow::Continue(())
         })?;
-        self.visited = visited; // the root's own pages are looked at each time
         let Some(header) = found else {
             return Ok(ControlFlow::Continue(()));
         };
         self.walk_bucket(root, &header, true, &mut |key, value, _| visit(key, value))
     }
 
-    /// Visits whatever no walk went to so far: every bucket, so that what is left is free. Returns
-    /// the numbers of the free pages.
-    pub fn free_pages(&mut self) -> Result<Vec<u64>, Error> {
+    fn forget(&mut self) {
         self.visited.fill(0);
-        self.visited[0] |= 0b11;
+        self.visited[0] |= 0b11; // the meta pages
+    }
+
+    /// The bytes of the file that the database does not use: pages that no bucket leads to, and what
+    /// is behind the last page.
+    pub fn free_bytes(&mut self) -> Result<Vec<Range<u64>>, Error> {
+        let mut free: Vec<Range<u64>> = Vec::new();
+        let pages = self.free_pages()?.into_iter();
+        let pages = pages.map(|page| page * self.page_size..(page + 1) * self.page_size);
+        let behind = self.high_water * self.page_size..self.file.size();
+        for bytes in pages.chain((!behind.is_empty()).then_some(behind)) {
+            match free.last_mut() {
+                Some(last) if last.end == bytes.start => last.end = bytes.end,
+                _ => free.push(bytes),
+            }
+        }
+        Ok(free)
+    }
+
+    /// Visits every bucket, so that what is left is free. Returns the numbers of the free pages.
+    pub fn free_pages(&mut self) -> Result<Vec<u64>, Error> {
+        self.forget();
         let mut buckets = Vec::new();
         let root = self.root;
         let _: ControlFlow<()> = self.walk(root, 0, false, &mut |_, value, is_bucket| {

@@ -113,7 +113,7 @@ impl Replay {
 
     /// Applies all requests to the live pairs that were wanted, and to the database's newest
     /// revision.
-    pub fn apply(self, live: Vec<KeyValue>, revision: i64) -> Replayed {
+    pub fn apply(&self, live: Vec<KeyValue>, revision: i64) -> Replayed {
         let mut member = Member {
             live: live
                 .into_iter()

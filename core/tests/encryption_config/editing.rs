@@ -484,6 +484,27 @@ fn what_is_shared_is_written_out_where_it_differs() {
 }
 
 #[test]
+fn an_alias_that_says_nothing_leaves_with_its_anchor() {
+    let source = "\
+apiVersion: apiserver.config.k8s.io/v1
+kind: EncryptionConfiguration
+resources:
+- resources: [secrets]
+  providers:
+  - kms: {apiVersion: v2, name: old, endpoint: unix:///old, timeout: &default 3000ms}
+  - kms: {apiVersion: v2, name: new, endpoint: unix:///new, timeout: *default}
+";
+    let drop = Change::DropProvider {
+        entry: 0,
+        provider: 0,
+    };
+    let expected = source
+        .replace("  - kms: {apiVersion: v2, name: old, endpoint: unix:///old, timeout: &default 3000ms}\n", "")
+        .replace(", timeout: *default", "");
+    check(source, &[drop], &expected);
+}
+
+#[test]
 fn merged_mappings_are_written_out() {
     let source = "\
 apiVersion: apiserver.config.k8s.io/v1

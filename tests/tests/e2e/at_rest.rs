@@ -146,6 +146,8 @@ fn census(source: &[String], config: &Path, total: usize) -> BTreeMap<String, St
     assert_eq!(secrets["orphaned"], 1);
     let mut listed = BTreeMap::new();
     for object in report["objects"].as_array().unwrap() {
+        let is_orphan = object["key"] == "/registry/secrets/gone/orphan";
+        assert_eq!(object["orphaned"], is_orphan, "{object}");
         let text = |field: &str| object[field].as_str().unwrap().to_owned();
         listed.insert(text("key"), text("state"));
     }

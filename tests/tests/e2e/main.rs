@@ -6,6 +6,7 @@ mod at_rest;
 mod blind;
 mod control_plane;
 mod generate;
+mod history;
 mod killed;
 mod kms_plugin;
 mod lints;

@@ -1,6 +1,6 @@
 //! Finds the changes of text that bring a tree from one form to another.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::super::form::Form;
@@ -23,6 +23,7 @@ pub(in super::super) fn reconcile(
         expand,
         model: source.tree.node(root).span.clone(),
         anchored: HashMap::new(),
+        silent: HashSet::new(),
     };
     reconciler.node(root, from, to)
 }
@@ -34,6 +35,8 @@ struct Reconciler<'a> {
     model: Range<usize>,
     /// Nodes with an anchor that stay where they are, and what they become.
     anchored: HashMap<NodeId, &'a Form>,
+    /// Nodes that stay and say nothing: null, or a default.
+    silent: HashSet<NodeId>,
 }
 
 impl<'a> Reconciler<'a> {
@@ -70,6 +73,18 @@ impl<'a> Reconciler<'a> {
             _ if from == to => Ok(Vec::new()),
             _ => Ok(vec![self.source.replace(id, to)?]),
         }
+    }
+
+    /// Whether a value that says nothing stays: an alias of what leaves or changes cannot.
+    fn stays(&mut self, id: NodeId) -> bool {
+        let node = self.source.tree.node(id);
+        if let Value::Alias(target) = &node.value {
+            let start = self.source.tree.node(*target).span.start;
+            let is_there = self.silent.contains(target) || !self.model.contains(&start);
+            return is_there && !self.expand;
+        }
+        self.silent.insert(id);
+        true
     }
 
     fn list(
@@ -133,7 +148,8 @@ impl<'a> Reconciler<'a> {
                 (Some(from), Some(to)) => self.node(pair.value, from, to)?,
                 (None, Some(to)) => vec![self.source.replace(pair.value, to)?],
                 // Null, or the default in so many words.
-                (None, None) => Vec::new(),
+                (None, None) if self.stays(pair.value) => Vec::new(),
+                (None, None) => continue,
                 (Some(_), None) => continue,
             };
             slots.push(Slot::Old(index, splices));
