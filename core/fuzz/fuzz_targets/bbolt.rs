@@ -1,8 +1,12 @@
-//! Whatever the bytes of a database are: walking it ends, and gives no more than the file holds.
+//! Whatever the bytes of a database are: walking it ends, and gives no more than the file holds; so
+//! does the search of what no page leads to.
 #![no_main]
 
 use std::ops::ControlFlow;
+use std::sync::LazyLock;
 
+use atrest_core::at_rest::{Part, Residue};
+use atrest_core::encryption_config::{EncryptionConfiguration, Server, judge};
 use atrest_core::etcd::{Database, KEY_BUCKET, Row};
 use libfuzzer_sys::fuzz_target;
 
@@ -19,15 +23,21 @@ fuzz_target!(|input: &[u8]| {
     let Ok(mut database) = Database::open(&file[..]) else {
         return;
     };
-    let free = database.free_pages();
-    if let Ok(free) = &free {
-        assert!(free.is_sorted());
-        assert!(free.len() as u64 * database.page_size() <= file.len() as u64);
+    let directory = b"/registry/secrets/".to_vec();
+    let mut residue = Residue::new(Some(&CONFIGURATION), [directory]);
+    if let Ok(free) = database.free_bytes() {
+        assert!(free.is_sorted_by(|one, next| one.end < next.start));
+        for bytes in free {
+            let bytes = bytes.start as usize..bytes.end as usize;
+            assert!(bytes.start < bytes.end && bytes.end <= file.len());
+            residue.scan(Part::Freed, &file, bytes);
+        }
     }
-    // What is walked for its items is not walked twice.
-    let Ok(mut database) = Database::open(&file[..]) else {
-        panic!("it was opened before");
-    };
+    let freed = found(&residue);
+    residue.scan(Part::Other, &file, 0..file.len());
+    // What is in a part is in the whole, and nothing is there twice.
+    assert!(freed <= found(&residue) - freed && found(&residue) - freed <= file.len() as u64);
+
     for bucket in [KEY_BUCKET, b"meta"] {
         let mut room = file.len();
         let walked: Result<ControlFlow<()>, _> =
@@ -37,6 +47,7 @@ fuzz_target!(|input: &[u8]| {
                     .expect("it gives more than it has");
                 let row = Row::parse(key, value);
                 if let Ok(row) = row {
+                    residue.add(Part::Live, &row.pair.key, &row.pair.value);
                     assert!(row.pair.key.len() <= value.len());
                 }
                 ControlFlow::Continue(())
@@ -46,6 +57,21 @@ fuzz_target!(|input: &[u8]| {
         }
     }
 });
+
+/// One of the kit's.
+static CONFIGURATION: LazyLock<EncryptionConfiguration> = LazyLock::new(|| {
+    let server = Server {
+        kmsv1: true,
+        ..Server::default()
+    };
+    let file = include_bytes!("../../../tests/corpus/at-rest/every.yaml");
+    let configuration = judge(file, &server).configuration;
+    configuration.expect("the kit's configurations are accepted")
+});
+
+fn found(residue: &Residue) -> u64 {
+    residue.copies().map(|copies| copies.residue()).sum()
+}
 
 /// Gives each page its own number and the meta pages their checksums, which no fuzzer guesses.
 fn mend(file: &mut [u8]) {
