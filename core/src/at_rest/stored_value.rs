@@ -222,7 +222,7 @@ mod tests {
             prop_assert_eq!(encrypted_object(&message), Some(object));
             if !message.is_empty() {
                 let at = at.index(message.len());
-                message[at] ^= 1 << bit;
+                message[at] ^= 1_u8 << bit;
             }
             if let Ok(decoded) = EncryptedObject::decode(&*message) {
                 prop_assert_eq!(encrypted_object(&message), Some(decoded));
