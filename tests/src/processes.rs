@@ -42,6 +42,8 @@ pub struct Options {
     pub encryption_config: String,
     /// Further flags of etcd.
     pub etcd: &'static [&'static str],
+    /// A resource that is kept in a second etcd, as `--etcd-servers-overrides` names it.
+    pub elsewhere: Option<&'static str>,
 }
 
 impl Default for Options {
@@ -52,6 +54,7 @@ impl Default for Options {
             request_timeout: Duration::from_secs(5),
             encryption_config: PLAINTEXT.into(),
             etcd: &[],
+            elsewhere: None,
         }
     }
 }
@@ -61,6 +64,8 @@ impl Default for Options {
 pub struct ControlPlane {
     /// etcd, over mutual TLS with a CA of its own.
     pub etcd: Etcd,
+    /// Of [`Options::elsewhere`].
+    pub second_etcd: Option<Etcd>,
     /// The API servers.
     pub servers: Vec<ApiServer>,
     directory: PathBuf,
@@ -119,12 +124,18 @@ impl ControlPlane {
             .keep();
         keeper.remove(&directory);
 
-        let [client, peer, ports @ ..] = free_ports::<5>();
+        let [client, peer, second, second_peer, ports @ ..] = free_ports::<7>();
         pki(programs, &directory).expect("kubeadm makes the PKI");
-        let ports_of_etcd = [client, peer];
-        let etcd = start_etcd(programs, &keeper, &directory, ports_of_etcd, options.etcd);
+        let start_etcd = |name: &str, ports: [u16; 2]| {
+            start_etcd(programs, &keeper, &directory, name, ports, options.etcd)
+        };
+        let etcd = start_etcd("etcd", [client, peer]);
+        let second_etcd = options
+            .elsewhere
+            .map(|_| start_etcd("etcd-2", [second, second_peer]));
         let mut plane = Self {
             etcd,
+            second_etcd,
             servers: Vec::new(),
             directory,
             options,
@@ -334,6 +345,10 @@ impl ControlPlane {
         for (name, value) in flags {
             command.arg(format!("--{name}={value}"));
         }
+        if let (Some(resource), Some(etcd)) = (self.options.elsewhere, &self.second_etcd) {
+            let servers = &etcd.endpoint;
+            command.arg(format!("--etcd-servers-overrides={resource}#{servers}"));
+        }
         if let Some(poll) = self.options.reload_poll {
             command.env("ATREST_TEST_RELOAD_POLL", format!("{}ms", poll.as_millis()));
         }
@@ -436,6 +451,7 @@ fn start_etcd(
     programs: &Programs,
     keeper: &Keeper,
     directory: &Path,
+    name: &str,
     [client, peer]: [u16; 2],
     flags: &[&str],
 ) -> Etcd {
@@ -447,7 +463,7 @@ fn start_etcd(
         ("advertise-client-urls", endpoint.clone()),
         ("cert-file", pki("etcd/server.crt").display().to_string()),
         ("client-cert-auth", "true".into()),
-        ("data-dir", directory.join("etcd").display().to_string()),
+        ("data-dir", directory.join(name).display().to_string()),
         ("initial-advertise-peer-urls", peer.clone()),
         ("initial-cluster", format!("atrest={peer}")),
         ("key-file", pki("etcd/server.key").display().to_string()),
@@ -471,7 +487,7 @@ fn start_etcd(
         ca: pki("etcd/ca.crt"),
         cert: pki("apiserver-etcd-client.crt"),
         key: pki("apiserver-etcd-client.key"),
-        process: start(keeper, &mut command, &directory.join("etcd.log")),
+        process: start(keeper, &mut command, &directory.join(format!("{name}.log"))),
     }
 }
 

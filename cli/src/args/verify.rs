@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use atrest_core::at_rest::GroupResource;
+
 use super::EtcdFlags;
 
 /// Count what is stored in etcd by the key that wrote it, and judge it by a configuration.
@@ -47,8 +49,30 @@ pub(crate) struct Verify {
     /// The data directory of a member of etcd that is stopped, instead of a running etcd.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["endpoints", "snapshot"])]
     pub(crate) data_dir: Option<PathBuf>,
+    /// kube-apiserver's own --etcd-servers-overrides: what is kept in another etcd is not seen here.
+    #[arg(long, value_name = "GROUP/RESOURCE#SERVERS", value_delimiter = ',')]
+    pub(crate) etcd_servers_overrides: Vec<Override>,
     #[command(flatten)]
     pub(crate) etcd: EtcdFlags,
+}
+
+/// A resource that is kept in an etcd of its own.
+#[derive(Clone, Debug)]
+pub(crate) struct Override(pub(crate) GroupResource);
+
+impl FromStr for Override {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let resource = text.split_once('#').and_then(|it| it.0.split_once('/'));
+        match resource {
+            Some((group, resource)) if !resource.is_empty() => Ok(Self(GroupResource {
+                group: group.into(),
+                resource: resource.into(),
+            })),
+            _ => Err("not GROUP/RESOURCE#SERVERS, such as /events#https://127.0.0.1:4379"),
+        }
+    }
 }
 
 /// A KMS provider's name and its plugin's socket.

@@ -33,7 +33,13 @@ pub(crate) async fn run(global: &Global, arguments: &Verify) -> Result<ExitStatu
         Some(configuration) => kms::key_ids(configuration, &arguments.kms_sockets).await,
         None => BTreeMap::new(),
     };
+    let elsewhere = arguments
+        .etcd_servers_overrides
+        .iter()
+        .map(|it| it.0.clone());
+    let elsewhere: Vec<_> = elsewhere.collect();
     let question = Question {
+        elsewhere: &elsewhere,
         prefix: arguments.etcd.prefix(),
         resources: &resources,
         and_others: arguments.resources.is_empty() && configuration.is_some(),

@@ -25,6 +25,8 @@ pub(crate) struct Question<'a> {
     /// Whether to count besides what the configuration's wildcards cover, and of files what is
     /// encrypted though nothing covers it.
     pub(crate) and_others: bool,
+    /// What is kept in another etcd.
+    pub(crate) elsewhere: &'a [GroupResource],
     /// What should hold.
     pub(crate) expectation: Option<Expectation<'a>>,
     /// Values that are not current to list.
@@ -152,6 +154,11 @@ impl<'q, 'p> Counter<'q, 'p> {
         }
         let expectation = self.question.expectation.as_ref();
         let place = self.census.cover(resource, expectation);
+        // Two names can share a directory: events of two groups.
+        let mut elsewhere = self.question.elsewhere.iter();
+        let is_home =
+            |it: &GroupResource| it.directory(self.question.prefix).as_bytes() == directory;
+        self.census.resources[place].is_elsewhere = elsewhere.any(is_home);
         self.directories.entry(directory).or_default().push(place);
     }
 

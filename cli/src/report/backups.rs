@@ -162,7 +162,10 @@ fn backup(path: &Path, counted: &Counted) -> Backup {
     });
     let (unreadable, unread) = (census.unreadable(), census.count(State::Unread));
     let objects: Vec<_> = census.unreadable_listed().collect();
-    let is_judged = census.resources.iter().all(|it| it.is_judged());
+    let is_judged = census
+        .resources
+        .iter()
+        .all(|it| it.is_judged() && !it.is_elsewhere);
     Backup {
         path: path.display().to_string(),
         revision: counted.revision,

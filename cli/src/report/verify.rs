@@ -44,6 +44,7 @@ struct Resource {
     undecryptable: u64,
     unread: u64,
     orphaned: Option<u64>,
+    elsewhere: bool,
     by_key: Vec<Key>,
 }
 
@@ -130,6 +131,7 @@ impl Report {
                         undecryptable: resource.count(State::Undecryptable),
                         unread: resource.count(State::Unread),
                         orphaned: resource.orphaned,
+                        elsewhere: resource.is_elsewhere,
                         by_key: resource.groups().map(key).collect(),
                     }
                 })
@@ -154,6 +156,9 @@ impl Report {
                 "{}: {} at revision {}",
                 resource.resource, resource.total, self.revision
             );
+            if resource.elsewhere {
+                out += "  not seen: they are kept in another etcd, to be verified on its own\n";
+            }
             let rows: Vec<[String; 4]> = resource
                 .by_key
                 .iter()

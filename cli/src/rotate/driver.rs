@@ -424,6 +424,7 @@ impl<'a> Run<'a> {
             prefix: flags.prefix(),
             resources: &selection.resources,
             and_others: false,
+            elsewhere: &[],
             expectation: Some(Expectation {
                 configuration,
                 also_read_by: None,

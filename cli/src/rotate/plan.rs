@@ -121,6 +121,7 @@ impl Plan {
             prefix: flags.prefix(),
             resources: &selection.resources,
             and_others: false,
+            elsewhere: &[],
             expectation: Some(Expectation {
                 configuration: &file.configuration,
                 also_read_by: None,

@@ -285,6 +285,8 @@ pub struct ResourceCensus {
     pub resource: GroupResource,
     /// Objects whose namespace is gone; `None` where namespaces were not counted.
     pub orphaned: Option<u64>,
+    /// Its values are kept in another etcd: what is counted here is left from before.
+    pub is_elsewhere: bool,
     expected: Option<Expected>,
     groups: BTreeMap<(String, Option<String>, State), Group>,
     namespaces: BTreeMap<String, u64>,
@@ -394,6 +396,7 @@ impl Census {
         self.resources.push(ResourceCensus {
             expected: expectation.map(|expectation| Expected::of(expectation, &resource)),
             orphaned: None,
+            is_elsewhere: false,
             groups: BTreeMap::new(),
             namespaces: BTreeMap::new(),
             resource,
@@ -548,7 +551,7 @@ impl Census {
             || self
                 .resources
                 .iter()
-                .any(|it| !it.is_judged() || it.may_be_misspelled())
+                .any(|it| !it.is_judged() || it.may_be_misspelled() || it.is_elsewhere)
         {
             Verdict::Unknown
         } else {

@@ -14,3 +14,5 @@ mod rbac;
 mod reencrypt;
 mod refused;
 mod rotate;
+mod traps;
+mod wildcards;
