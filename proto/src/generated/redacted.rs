@@ -335,6 +335,14 @@ impl ::core::fmt::Debug for crate::etcdserverpb::TxnRequest {
             .finish()
     }
 }
+impl ::core::fmt::Debug for crate::etcdserverpb::TxnResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("TxnResponse")
+            .field("header", &self.header)
+            .field("succeeded", &self.succeeded)
+            .finish()
+    }
+}
 impl ::core::fmt::Debug for crate::etcdserverpb::RequestOp {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         f.debug_struct("RequestOp")

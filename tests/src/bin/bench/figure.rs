@@ -5,26 +5,73 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// How long one thing took, each time.
+/// How long one thing took, or how much memory, each time.
 #[derive(Debug)]
 pub(crate) struct Figure {
     what: String,
+    unit: Unit,
     /// What the median has to stay under, where we promise something.
-    bar: Option<Duration>,
-    samples: Vec<Duration>,
+    bar: Option<u64>,
+    samples: Vec<u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Unit {
+    /// Nanoseconds, shown as milliseconds.
+    Time,
+    /// Bytes, shown as MiB.
+    Memory,
+}
+
+impl Unit {
+    fn shown(self, value: u64, decimals: usize) -> String {
+        let value = match self {
+            Self::Time => value as f64 / 1e6,
+            Self::Memory => value as f64 / f64::from(1 << 20),
+        };
+        format!("{value:.decimals$}")
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Time => "ms",
+            Self::Memory => "MiB",
+        }
+    }
 }
 
 impl Figure {
+    /// Of time.
     pub(crate) fn new(what: impl Into<String>, bar: Option<Duration>) -> Self {
         Self {
             what: what.into(),
+            unit: Unit::Time,
+            bar: bar.map(nanoseconds),
+            samples: Vec::new(),
+        }
+    }
+
+    /// Of memory, in bytes.
+    pub(crate) fn of_memory(what: impl Into<String>, bar: Option<u64>) -> Self {
+        Self {
+            what: what.into(),
+            unit: Unit::Memory,
             bar,
             samples: Vec::new(),
         }
     }
 
     pub(crate) fn add(&mut self, sample: Duration) {
+        self.samples.push(nanoseconds(sample));
+    }
+
+    pub(crate) fn add_bytes(&mut self, sample: u64) {
         self.samples.push(sample);
+    }
+
+    /// Promises that the median stays under so many times that of another figure.
+    pub(crate) fn promise_times(&mut self, times: f64, other: &Self) {
+        self.bar = Some((times * other.sorted().1 as f64) as u64);
     }
 
     /// Whether the median is under the bar.
@@ -33,7 +80,7 @@ impl Figure {
     }
 
     /// Least, median and most.
-    fn sorted(&self) -> (Duration, Duration, Duration) {
+    fn sorted(&self) -> (u64, u64, u64) {
         let mut samples = self.samples.clone();
         samples.sort_unstable();
         let at = |index: usize| samples.get(index).copied().unwrap_or_default();
@@ -42,34 +89,43 @@ impl Figure {
     }
 
     pub(crate) fn raw(&self) -> Value {
-        let nanoseconds = |duration: &Duration| duration.as_nanos() as u64;
+        let unit = match self.unit {
+            Unit::Time => "ns",
+            Unit::Memory => "bytes",
+        };
         json!({
             "what": self.what,
-            "bar_ns": self.bar.as_ref().map(nanoseconds),
-            "samples_ns": self.samples.iter().map(nanoseconds).collect::<Vec<_>>(),
+            "unit": unit,
+            "bar": self.bar,
+            "samples": self.samples,
         })
     }
 }
 
-/// One line each, in milliseconds.
+fn nanoseconds(duration: Duration) -> u64 {
+    duration.as_nanos() as u64
+}
+
+/// One line each.
 pub(crate) fn table(figures: &[Figure]) -> String {
-    let milliseconds = |duration: Duration| format!("{:.3}", 1e3 * duration.as_secs_f64());
     let width = figures.iter().map(|figure| figure.what.chars().count());
     let width = width.max().unwrap_or_default();
     let mut table = format!(
-        "{:width$}  {:>9} {:>9} {:>9} {:>8}  bar",
-        "milliseconds", "median", "min", "max", "samples"
+        "{:width$}  {:>9} {:>9} {:>9}      {:>7}  bar",
+        "", "median", "min", "max", "samples"
     );
     for figure in figures {
         let (min, median, max) = figure.sorted();
+        let bar = |bar| figure.unit.shown(bar, 0);
         let bar = match figure.bar {
             None => String::new(),
-            Some(bar) if figure.holds() => format!("under {}: holds", bar.as_millis()),
-            Some(bar) => format!("under {}: MISSED", bar.as_millis()),
+            Some(most) if figure.holds() => format!("under {}: holds", bar(most)),
+            Some(most) => format!("under {}: MISSED", bar(most)),
         };
-        let [min, median, max] = [min, median, max].map(milliseconds);
-        let (what, samples) = (&figure.what, figure.samples.len());
-        let line = format!("{what:width$}  {median:>9} {min:>9} {max:>9} {samples:>8}  {bar}");
+        let [min, median, max] = [min, median, max].map(|it| figure.unit.shown(it, 3));
+        let (what, samples, unit) = (&figure.what, figure.samples.len(), figure.unit.name());
+        let line =
+            format!("{what:width$}  {median:>9} {min:>9} {max:>9} {unit:3} {samples:>8}  {bar}");
         let _ = write!(table, "\n{}", line.trim_end());
     }
     table

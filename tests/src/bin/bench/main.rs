@@ -7,6 +7,7 @@
 mod figure;
 mod machine;
 mod validate;
+mod verify;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -18,6 +19,8 @@ const USAGE: &str = "\
 usage: cargo run --release --bin bench -- SUITE [--force]
 
   validate   atrest validate, in-process and as a process, beside kube-apiserver's own loader
+  verify     atrest verify, of snapshots with up to 1,000,000 keys (ATREST_BENCH_KEYS), and of a running
+             etcd beside a bare range read of the same keys
 
   --force    print the figures of a busy machine, too";
 
@@ -26,6 +29,11 @@ type Measure = Box<dyn FnOnce() -> Result<Vec<Figure>, String>>;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [word, endpoint] = &arguments[..]
+        && word == verify::BARE_RANGE
+    {
+        return verify::bare_range(endpoint);
+    }
     let (suite, force) = match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [suite] => (*suite, false),
         [suite, "--force"] | ["--force", suite] => (*suite, true),
@@ -33,6 +41,7 @@ fn main() -> ExitCode {
     };
     let prepare = match suite {
         "validate" => validate::prepare,
+        "verify" => verify::prepare,
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
