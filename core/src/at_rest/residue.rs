@@ -2,11 +2,11 @@
 //! and the write-ahead log still hold. A reader of etcd gets the first only; a thief of the disk gets
 //! all of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
 use memchr::memmem;
-use prost::encoding::decode_varint;
+use prost::encoding::{decode_varint, encode_varint};
 
 use super::stored_value::{ENCRYPTED, Form, StoredValue, shortest_name};
 use crate::encryption_config::{EncryptionConfiguration, KmsVersion, Provider};
@@ -73,13 +73,20 @@ pub struct Residue {
 /// How far behind its first byte a value is looked at for its key_id: etcd takes 1.5 MiB.
 pub const LOOKAHEAD: usize = 2 << 20;
 
-/// How far in front of its first byte.
-pub const LOOKBEHIND: usize = 4;
+/// How far in front of a window: what began there may go on in it.
+pub const LOOKBEHIND: usize = LOOKAHEAD;
 
 /// Kinds of keys that are told apart. There are a few; more are made up by whoever wrote the values.
 const MAX_KEYS: usize = 1024;
 
 const MAX_NAME: usize = 1024;
+
+/// In front of the name of a KMS v2 provider.
+const KMS2: &str = "kms:v2:";
+
+/// Tags of the fields of an EncryptedObject.
+const DATA: u8 = 0x0a;
+const KEY_ID: u8 = 0x12;
 
 impl Residue {
     /// Nothing yet. Plaintext is counted below `directories`.
@@ -136,9 +143,31 @@ impl Residue {
             let places: Vec<_> = memmem::find_iter(&bytes[range.start..end], needle).collect();
             places.into_iter().map(|place| range.start + place)
         };
+        // Those that began in front of the range were counted, and may have their key_id in it.
+        let heads = memmem::find_iter(&bytes[..range.end.min(bytes.len())], ENCRYPTED);
+        let key_id = |at: usize| Some(at + head_of_kms2(&bytes[at..])?.key_id?.0);
+        let key_ids: HashSet<usize> = heads.filter_map(key_id).collect();
         for at in within(ENCRYPTED) {
             let end = bytes.len().min(at + LOOKAHEAD);
             self.count(part, &bytes[at..end]);
+        }
+        // Values whose head was written over, and whose key_id was not.
+        let known = self.by_key.keys().cloned();
+        let known: Vec<_> = known
+            .filter(|(provider, _)| provider.starts_with(KMS2))
+            .collect();
+        for (provider, key) in known {
+            let Some(id) = &key else {
+                continue;
+            };
+            let mut needle = vec![KEY_ID];
+            encode_varint(id.len() as u64, &mut needle);
+            let tag = needle.len();
+            needle.extend(id.as_bytes());
+            let fragments = within(&needle).filter(|at| !key_ids.contains(&(at + tag)));
+            for _ in 0..fragments.count() {
+                self.increment(part, provider.clone(), key.clone());
+            }
         }
         let places: Vec<_> = self.directories.iter().flat_map(|it| within(it)).collect();
         for at in places {
@@ -155,6 +184,12 @@ impl Residue {
 
     fn key(&self, value: &[u8]) -> (String, Option<String>) {
         let unknown = ("unknown".to_owned(), None);
+        if let Some(head) = head_of_kms2(value) {
+            let key_id = head.key_id.map(|(_, id)| id.to_owned());
+            return (format!("{KMS2}{}", head.provider), key_id);
+        }
+        // The names are in front of the rest.
+        let value = &value[..value.len().min(2 * MAX_NAME)];
         match StoredValue::parse(value) {
             StoredValue::Named {
                 form,
@@ -175,10 +210,7 @@ impl Residue {
                     (Some(name), local) => (local.name().into(), Some(name)),
                 }
             }
-            StoredValue::Kms2 { name, key_id, .. } => (format!("kms:v2:{name}"), Some(key_id)),
-            // Cut off, or other bytes behind it.
-            StoredValue::Malformed => head_of_kms2(value).unwrap_or(unknown),
-            StoredValue::Plaintext => unknown,
+            _ => unknown,
         }
     }
 
@@ -196,24 +228,32 @@ impl Residue {
     }
 }
 
-/// The provider and key_id of a KMS v2 value that has other bytes behind it, or that is cut off.
-fn head_of_kms2(value: &[u8]) -> Option<(String, Option<String>)> {
+/// What a KMS v2 value says of its key, as far as its bytes go.
+struct Head<'a> {
+    provider: &'a str,
+    /// Where its bytes are, and what they say.
+    key_id: Option<(usize, &'a str)>,
+}
+
+/// Reads a KMS v2 value that may be cut off, and that may have other bytes behind it.
+fn head_of_kms2(value: &[u8]) -> Option<Head<'_>> {
     let rest = value.strip_prefix(ENCRYPTED)?.strip_prefix(b"kms:v2:")?;
     let head = &rest[..rest.len().min(MAX_NAME)];
     let colon = head.iter().position(|byte| *byte == b':')?;
-    let name = std::str::from_utf8(&head[..colon]).ok()?;
+    let provider = std::str::from_utf8(&head[..colon]).ok()?;
     // Field 1 holds the data, field 2 the key_id.
-    let mut rest = rest[colon + 1..].strip_prefix(&[0x0a])?;
+    let mut rest = rest[colon + 1..].strip_prefix(&[DATA])?;
     let mut field = || {
         let length = usize::try_from(decode_varint(&mut rest).ok()?).ok()?;
+        let start = value.len() - rest.len();
         let (field, behind) = rest.split_at_checked(length)?;
-        rest = behind.strip_prefix(&[0x12]).unwrap_or_default();
-        Some(field)
+        rest = behind.strip_prefix(&[KEY_ID]).unwrap_or_default();
+        Some((start, field))
     };
     let key_id = field().and_then(|_data| field());
-    let key_id = key_id.and_then(|it| String::from_utf8(it.to_vec()).ok());
-    let key_id = key_id.filter(|it| (1..=MAX_NAME).contains(&it.len()));
-    Some((format!("kms:v2:{name}"), key_id))
+    let key_id = key_id.filter(|(_, it)| (1..=MAX_NAME).contains(&it.len()));
+    let key_id = key_id.and_then(|(at, it)| Some((at, std::str::from_utf8(it).ok()?)));
+    Some(Head { provider, key_id })
 }
 
 /// The value of the `KeyValue` or `PutRequest` whose key begins at `at`.
@@ -297,6 +337,8 @@ mod tests {
             &put.encode_to_vec(),
             b"/registry/secrets/default/a",
             &kms[..100],
+            // The end of a value whose head is gone.
+            &kms[200..],
         ]
         .concat();
         let mut whole = residue();
@@ -304,7 +346,7 @@ mod tests {
         let expected = [
             ("identity".to_owned(), None, 2),
             ("kms:v2:plug".to_owned(), None, 1),
-            ("kms:v2:plug".to_owned(), Some("id-1"), 1),
+            ("kms:v2:plug".to_owned(), Some("id-1"), 2),
             ("secretbox".to_owned(), Some("old"), 1),
         ];
         assert_eq!(found(&whole), expected);

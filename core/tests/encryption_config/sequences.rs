@@ -27,7 +27,12 @@ fn edits_are_hardly_ever_refused() {
 /// What earlier runs stumbled over.
 #[test]
 fn seeds_that_failed_before() {
-    for seed in [1_795_402_080_063_283_090, 17_656_895_842_737_639_119] {
+    for seed in [
+        1_795_402_080_063_283_090,
+        17_656_895_842_737_639_119,
+        1_795_538_622_098_995_386,
+        1_795_540_786_515_059_057,
+    ] {
         sequence(seed, |_| true);
     }
 }

@@ -152,31 +152,42 @@ async fn residue_adds_up_to_a_search_for_bytes() {
     ];
     let flags = ["--config", &config, "--history", "--output", "json"];
 
-    let saved = snapshot(&plane, "history.db");
-    let counted = verify(&[&flags[..], &["--snapshot"]].concat(), &[&saved]).expect(0);
-    let of_snapshot = residue(&counted);
-    let bytes = fs::read(&saved).unwrap();
-    let mut freed = 0;
-    for (key, needle) in &needles {
-        let parts = &of_snapshot[key];
-        println!("snapshot: {key:?}: {parts:?}");
-        assert_eq!(
-            parts.values().sum::<u64>(),
-            occurrences(&bytes, needle),
-            "{key:?}"
-        );
-        freed += parts["freed"];
-    }
-    assert!(freed > 0, "the compaction freed nothing");
+    // A key of which nothing is left is not listed.
+    let part = |copies: &BTreeMap<_, BTreeMap<String, u64>>, key, part: &str| {
+        let parts: Option<&BTreeMap<String, u64>> = copies.get(key);
+        parts
+            .and_then(|parts| parts.get(part).copied())
+            .unwrap_or_default()
+    };
+    let adds_up = |what: &str, copies: &BTreeMap<_, BTreeMap<String, u64>>, bytes: &[u8]| {
+        for (key, needle) in &needles {
+            let parts = copies.get(key).cloned().unwrap_or_default();
+            println!("{what}: {key:?}: {parts:?}");
+            let found = occurrences(bytes, needle);
+            assert_eq!(parts.values().sum::<u64>(), found, "{what}: {key:?}");
+        }
+    };
+    let of_snapshot = |name: &str| {
+        let saved = snapshot(&plane, name);
+        let counted = verify(&[&flags[..], &["--snapshot"]].concat(), &[&saved]).expect(0);
+        let copies = residue(&counted);
+        adds_up(name, &copies, &fs::read(&saved).unwrap());
+        copies
+    };
+
     let total = u64::try_from(stored.len()).unwrap();
-    let newest = &needles[3].0;
-    assert!(
-        of_snapshot[newest]["live"] >= total,
-        "{:?}",
-        of_snapshot[newest]
-    );
-    assert_eq!(of_snapshot[&needles[2].0]["live"], 0);
-    assert!(of_snapshot[&needles[2].0]["superseded"] >= total);
+    let [newest, before] = [&needles[3].0, &needles[2].0];
+    let copies = of_snapshot("history.db");
+    assert!(part(&copies, newest, "live") >= total);
+    assert_eq!(part(&copies, before, "live"), 0);
+    assert!(part(&copies, before, "superseded") >= total);
+
+    // What is compacted is not gone either.
+    compact(&plane);
+    let copies = of_snapshot("compacted.db");
+    assert_eq!(part(&copies, before, "superseded"), 0);
+    let freed = needles.iter().map(|(key, _)| part(&copies, key, "freed"));
+    assert!(freed.sum::<u64>() > 0);
 
     plane.etcd.kill();
     let member = plane.directory().join("etcd/member");
@@ -186,18 +197,11 @@ async fn residue_adds_up_to_a_search_for_bytes() {
     )
     .expect(0);
     let of_member = residue(&counted);
-    let bytes = bytes_below(&member);
-    for (key, needle) in &needles {
-        let parts = &of_member[key];
-        println!("member: {key:?}: {parts:?}");
-        assert_eq!(
-            parts.values().sum::<u64>(),
-            occurrences(&bytes, needle),
-            "{key:?}"
-        );
+    adds_up("member", &of_member, &bytes_below(&member));
+    for (key, _) in &needles {
         assert!(
-            parts["wal"] >= total,
-            "the log keeps what was written: {parts:?}"
+            part(&of_member, key, "wal") >= total,
+            "the log keeps what was written"
         );
     }
     // The plaintext of before is in the log still.

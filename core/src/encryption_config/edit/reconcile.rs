@@ -75,16 +75,20 @@ impl<'a> Reconciler<'a> {
         }
     }
 
-    /// Whether a value that says nothing stays: an alias of what leaves or changes cannot.
-    fn stays(&mut self, id: NodeId) -> bool {
-        let node = self.source.tree.node(id);
-        if let Value::Alias(target) = &node.value {
-            let start = self.source.tree.node(*target).span.start;
-            let is_there = self.silent.contains(target) || !self.model.contains(&start);
-            return is_there && !self.expand;
+    /// What takes the place of a value that says nothing and cannot stay: an alias of what leaves,
+    /// changes, or comes to stand behind it.
+    fn written_out(&mut self, id: NodeId) -> Option<Text> {
+        let tree = self.source.tree;
+        let Value::Alias(target) = &tree.node(id).value else {
+            self.silent.insert(id);
+            return None;
+        };
+        let start = tree.node(*target).span.start;
+        let is_there = self.silent.contains(target) || !self.model.contains(&start);
+        match is_there && !self.expand {
+            true => None,
+            false => tree.text(*target).cloned(),
         }
-        self.silent.insert(id);
-        true
     }
 
     fn list(
@@ -148,8 +152,10 @@ impl<'a> Reconciler<'a> {
                 (Some(from), Some(to)) => self.node(pair.value, from, to)?,
                 (None, Some(to)) => vec![self.source.replace(pair.value, to)?],
                 // Null, or the default in so many words.
-                (None, None) if self.stays(pair.value) => Vec::new(),
-                (None, None) => continue,
+                (None, None) => match self.written_out(pair.value) {
+                    Some(text) => vec![self.source.replace(pair.value, &Form::Text(text))?],
+                    None => Vec::new(),
+                },
                 (Some(_), None) => continue,
             };
             slots.push(Slot::Old(index, splices));

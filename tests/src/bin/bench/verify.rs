@@ -263,7 +263,8 @@ impl Etcd {
 
     /// Writes `keys` Secrets of 1 KiB, a fifth of them twice more, and removes a twentieth as many.
     fn fill(&self, keys: u64) -> Result<(), String> {
-        const IN_ONE: usize = 120;
+        // No key comes up twice in a transaction.
+        let in_one = (keys / 5).clamp(1, 120) as usize;
 
         let configuration = judge(CONFIGURATION.as_bytes(), &Server::default()).configuration;
         let configuration: EncryptionConfiguration =
@@ -326,7 +327,7 @@ impl Etcd {
             };
             let mut operations = puts.map(|it| it.map_err(|error| error.to_string()));
             let mut batches = std::iter::from_fn(|| {
-                let batch: Result<Vec<_>, _> = operations.by_ref().take(IN_ONE).collect();
+                let batch: Result<Vec<_>, _> = operations.by_ref().take(in_one).collect();
                 Some(batch).filter(|batch| batch.as_ref().map_or(true, |it| !it.is_empty()))
             });
             stream::iter(batches.by_ref())
@@ -335,7 +336,7 @@ impl Etcd {
                 .try_for_each(|_| async { Ok::<_, String>(()) })
                 .await?;
             let rest: Vec<_> = namespaces.chain(deletes).collect();
-            for batch in rest.chunks(IN_ONE) {
+            for batch in rest.chunks(120) {
                 send(batch.to_vec()).await?;
             }
             Ok(())
