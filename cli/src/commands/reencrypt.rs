@@ -10,7 +10,7 @@ use crate::args::{Global, Reencrypt};
 use crate::cluster::{self, ApiResource, ApiServer, Error};
 use crate::report;
 use crate::report::progress::Progress;
-use crate::rotate::rewrite::api::{self, Outcome, Pace, SetAside};
+use crate::rotate::rewrite::{Outcome, Pace, SetAside, api};
 use crate::status::{ExitStatus, Failure};
 
 /// `atrest/reencrypt/v1`, once for each resource.

@@ -11,7 +11,7 @@ use atrest_core::rotation::{Await, CensusFacts, Facts, ServerFacts, State, Step,
 use super::escrow;
 use super::journal::{Journal, Record};
 use super::observe::{Observed, Reached, check_leases, observe, stored_here};
-use super::rewrite::api::{self, SetAside};
+use super::rewrite::{SetAside, api};
 use super::settings::{Settings, To};
 use super::target::{kms_provider, no_provider_in_use, provider_in_use};
 use crate::args::{EtcdFlags, Global, RotateFlags};

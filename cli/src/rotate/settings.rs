@@ -10,7 +10,7 @@ use atrest_core::rotation::chain::Local;
 use serde::{Deserialize, Serialize};
 use serde_yaml::with::singleton_map;
 
-use super::rewrite::api::Pace;
+use super::rewrite::Pace;
 use crate::args::{EtcdFlags, RotateFlags};
 use crate::status::Failure;
 

@@ -6,13 +6,10 @@
 use std::time::{Duration, Instant};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use serde::Serialize;
 
+use super::{Outcome, Pace, SetAside};
 use crate::cluster::{ApiResource, ApiServer, Error, Object};
 use crate::report::progress::Progress;
-
-/// As many streams as two cores of an API server keep busy.
-const IN_FLIGHT: u16 = 32;
 
 /// Times that one object is tried before it is set aside.
 const TRIES: u32 = 6;
@@ -20,66 +17,22 @@ const TRIES: u32 = 6;
 /// The first pause after an error of the server; it doubles.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// How hard the engine may work.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
-    /// Requests in flight.
-    pub(crate) in_flight: u16,
-    /// Objects a second.
-    pub(crate) rate: Option<u32>,
-}
-
-impl Pace {
-    pub(crate) fn new(in_flight: Option<u16>, rate: Option<u32>) -> Self {
-        Self {
-            in_flight: in_flight.unwrap_or(IN_FLIGHT),
-            rate,
-        }
-    }
-}
-
-/// What became of the objects.
-#[derive(Debug, Default)]
-pub(crate) struct Outcome {
-    /// The resourceVersion moved: a stale value was written again.
-    pub(crate) rewritten: u64,
-    /// It did not: the value was current.
-    pub(crate) current: u64,
-    /// Deleted meanwhile.
-    pub(crate) gone: u64,
-    /// Could not be rewritten.
-    pub(crate) set_aside: Vec<SetAside>,
-}
-
-impl Outcome {
-    /// Objects in all.
-    pub(crate) fn total(&self) -> u64 {
-        self.rewritten + self.current + self.gone + self.set_aside.len() as u64
-    }
-
-    fn count(&mut self, fate: Fate) {
-        match fate {
-            Fate::Rewritten => self.rewritten += 1,
-            Fate::Current => self.current += 1,
-            Fate::Gone => self.gone += 1,
-            Fate::SetAside(set_aside) => self.set_aside.push(set_aside),
-        }
-    }
-}
-
-/// An object that could not be rewritten, and why.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct SetAside {
-    pub(crate) namespace: Option<String>,
-    pub(crate) name: String,
-    pub(crate) reason: String,
-}
-
 enum Fate {
     Current,
     Gone,
     Rewritten,
     SetAside(SetAside),
+}
+
+impl Fate {
+    fn count(self, outcome: &mut Outcome) {
+        match self {
+            Self::Rewritten => outcome.rewritten += 1,
+            Self::Current => outcome.current += 1,
+            Self::Gone => outcome.gone += 1,
+            Self::SetAside(set_aside) => outcome.set_aside.push(set_aside),
+        }
+    }
 }
 
 /// Touches every object of the resource.
@@ -105,7 +58,7 @@ pub(crate) async fn rewrite(
         })
         .buffer_unordered(pace.in_flight.into())
         .try_fold(Outcome::default(), |mut outcome, fate| async move {
-            outcome.count(fate);
+            fate.count(&mut outcome);
             Ok(outcome)
         })
         .await
