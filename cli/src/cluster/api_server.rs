@@ -10,6 +10,7 @@ use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use serde::Deserialize;
 
+use super::metrics::Metrics;
 use crate::args::Global;
 use crate::status::{Failure, innermost};
 
@@ -18,9 +19,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A little longer than the API server's own limit of a request, 60 s.
 const READ_TIMEOUT: Duration = Duration::from_secs(65);
-
-/// The names of what an API server says of the EncryptionConfiguration that it has loaded.
-const LOADED_HASH: &str = "apiserver_encryption_config_controller_last_config_info{";
 
 /// However long a server, or a webhook behind it, asks us to wait.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
@@ -73,6 +71,8 @@ pub(crate) enum Error {
         retry_after: Option<Duration>,
         /// A token to go on with a list whose snapshot expired.
         next: Option<String>,
+        /// The storage key of a value that nobody can read.
+        unreadable: Option<String>,
     },
     /// An answer that makes no sense.
     Garbled(&'static str),
@@ -83,6 +83,14 @@ impl Error {
     pub(crate) fn code(&self) -> Option<u16> {
         match self {
             Self::Answer { code, .. } => Some(*code),
+            Self::Garbled(_) | Self::Unreachable(_) => None,
+        }
+    }
+
+    /// The storage key of the value that the server could not read.
+    pub(crate) fn unreadable(&self) -> Option<&str> {
+        match self {
+            Self::Answer { unreadable, .. } => unreadable.as_deref(),
             Self::Garbled(_) | Self::Unreachable(_) => None,
         }
     }
@@ -180,8 +188,12 @@ impl ApiServer {
     /// The SHA-256, in hex, of the EncryptionConfiguration that the server has loaded; `None`
     /// before Kubernetes 1.34, and where no file is configured.
     pub(crate) async fn loaded_config(&self) -> Result<Option<String>, Error> {
-        let metrics = self.text("/metrics").await?;
-        Ok(loaded_hash(&metrics))
+        Ok(self.metrics().await?.loaded_config)
+    }
+
+    /// What the process that answers says of itself.
+    pub(crate) async fn metrics(&self) -> Result<Metrics, Error> {
+        Ok(Metrics::parse(&self.text("/metrics").await?))
     }
 
     pub(super) async fn send(
@@ -281,30 +293,40 @@ fn answer(status: StatusCode, body: &[u8]) -> Error {
 
     let answer: Status = serde_json::from_slice(body).unwrap_or_default();
     let seconds = answer.details.retry_after_seconds;
+    let unreadable = unreadable(&answer.message);
     Error::Answer {
         code: status.as_u16(),
-        detail: detail(status, &answer.message),
+        detail: match &unreadable {
+            Some(key) => Some(format!("a stored value cannot be decrypted: {key}")),
+            None => detail(status, &answer.message),
+        },
         reason: REASONS
             .iter()
             .find(|known| **known == answer.reason)
             .map_or_else(String::new, |known| (*known).to_owned()),
         retry_after: (seconds > 0).then(|| Duration::from_secs(seconds).min(MAX_PAUSE)),
         next: (!answer.metadata.r#continue.is_empty()).then_some(answer.metadata.r#continue),
+        unreadable,
     }
+}
+
+/// The storage key in what an API server says of a value that it cannot decrypt or decode: since 1.37
+/// and before.
+fn unreadable(message: &str) -> Option<String> {
+    between(message, "corrupt object, Code: 7, Key: ", ",")
+        .or_else(|| between(message, "unable to transform key \"", "\""))
+}
+
+fn between(text: &str, start: &str, end: &str) -> Option<String> {
+    let (_, rest) = text.split_once(start)?;
+    let (found, _) = rest.split_once(end)?;
+    Some(found.to_owned())
 }
 
 /// The server's message as far as it is made of names: a webhook may put anything into its own.
 fn detail(status: StatusCode, message: &str) -> Option<String> {
-    let between = |start: &str, end: &str| {
-        let (_, rest) = message.split_once(start)?;
-        let (name, _) = rest.split_once(end)?;
-        Some(name.to_owned())
-    };
-    if let Some(name) = between("webhook \"", "\"") {
+    if let Some(name) = between(message, "webhook \"", "\"") {
         return Some(format!("admission webhook {name:?}"));
-    }
-    if let Some(key) = between("unable to transform key \"", "\"") {
-        return Some(format!("a stored value cannot be decrypted: {key}"));
     }
     if status == StatusCode::FORBIDDEN {
         // `User "x" cannot list resource "secrets" in API group "" at the cluster scope`
@@ -312,37 +334,14 @@ fn detail(status: StatusCode, message: &str) -> Option<String> {
         return rest.starts_with("User ").then(|| rest.to_owned());
     }
     (status == StatusCode::NOT_FOUND)
-        .then(|| between("namespaces \"", "\" not found"))
+        .then(|| between(message, "namespaces \"", "\" not found"))
         .flatten()
         .map(|namespace| format!("namespace {namespace:?} is gone"))
-}
-
-fn loaded_hash(metrics: &str) -> Option<String> {
-    metrics
-        .lines()
-        .filter(|line| line.starts_with(LOADED_HASH) && line.ends_with("} 1"))
-        .find_map(|line| {
-            let (_, rest) = line.split_once(",hash=\"sha256:")?;
-            let (hash, _) = rest.split_once('"')?;
-            let is_hex = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
-            is_hex.then(|| hash.to_owned())
-        })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_loaded_hash_is_read_from_the_metrics() {
-        let metrics = "# TYPE x gauge\n\
-             apiserver_encryption_config_controller_last_config_info{apiserver_id_hash=\"sha256:aa\",hash=\"sha256:c638\"} 1\n";
-        let hash = "c638".repeat(16);
-        let metrics = metrics.replace("c638", &hash);
-        assert_eq!(loaded_hash(&metrics), Some(hash));
-        assert_eq!(loaded_hash(&metrics.replace("c638", "\u{e9}638")), None);
-        assert_eq!(loaded_hash("up 1\n"), None);
-    }
 
     #[test]
     fn what_a_webhook_says_is_not_repeated() {

@@ -2,10 +2,11 @@
 
 mod api_server;
 mod metadata;
+mod metrics;
 mod resource;
 mod served;
 
 pub(crate) use self::api_server::{ApiServer, Error};
 pub(crate) use self::metadata::{Object, Page};
 pub(crate) use self::resource::{ApiResource, find};
-pub(crate) use self::served::served;
+pub(crate) use self::served::{served, stored};

@@ -1,5 +1,7 @@
 //! `atrest verify`
 
+mod api;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -29,9 +31,14 @@ pub(crate) async fn run(global: &Global, arguments: &Verify) -> Result<ExitStatu
         _ => None,
     };
     let resources = resources(&arguments.resources, configuration)?;
-    let key_ids = match configuration {
-        Some(configuration) => kms::key_ids(configuration, &arguments.kms_sockets).await,
-        None => BTreeMap::new(),
+    let server = match arguments.api {
+        true => Some(api::Server::connect(global, config.as_ref()).await?),
+        false => None,
+    };
+    let key_ids = match (configuration, &server) {
+        (_, Some(server)) => server.key_ids.clone(),
+        (Some(configuration), None) => kms::key_ids(configuration, &arguments.kms_sockets).await,
+        (None, None) => BTreeMap::new(),
     };
     let elsewhere = arguments
         .etcd_servers_overrides
@@ -72,6 +79,9 @@ pub(crate) async fn run(global: &Global, arguments: &Verify) -> Result<ExitStatu
         return backups(global, arguments, &question, prover, fingerprint);
     }
     let (kind, etcd_id, counted) = match (&*arguments.snapshot, &arguments.data_dir) {
+        _ if let Some(server) = &server => {
+            ("api", None, server.census(&question, global.quiet).await?)
+        }
         ([path, ..], _) => {
             let keyspace = Keyspace::snapshot(path)?;
             let counted = census_of_file(keyspace, &question, prover(), arguments.history)?;
@@ -89,6 +99,13 @@ pub(crate) async fn run(global: &Global, arguments: &Verify) -> Result<ExitStatu
             .hint(
                 "etcdctl snapshot save, then --snapshot FILE; or --data-dir of a stopped member",
             ));
+        }
+        ([], None) if arguments.etcd.endpoints.is_empty() => {
+            let others = "--snapshot FILE, --data-dir DIR, or --api to ask the API server alone";
+            return Err(Failure::unusable("no etcd endpoint").hint(format_args!(
+                "{}; instead of it: {others}",
+                etcd::ON_KUBEADM
+            )));
         }
         ([], None) => {
             let mut etcd = etcd::Client::connect(&arguments.etcd).await?;

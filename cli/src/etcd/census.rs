@@ -39,20 +39,22 @@ pub(crate) struct Counted {
     pub(crate) census: Census,
     /// etcd's, at which everything was read.
     pub(crate) revision: i64,
+    /// Of the namespace kube-system; `None` where that could not be read.
+    pub(crate) cluster_uid: Option<String>,
     /// Up to [`Question::max_listed`].
     pub(crate) orphans: Vec<Orphan>,
     /// Of files, where it was asked for.
     pub(crate) residue: Option<Residue>,
 }
 
-impl Question<'_> {
-    fn has_wildcards(&self) -> bool {
-        let entries = self
-            .expectation
-            .iter()
-            .flat_map(|it| &it.configuration.resources);
+impl<'a> Question<'a> {
+    /// What should hold, where it has wildcards and what they cover is asked for.
+    pub(crate) fn wildcards(&self) -> Option<&Expectation<'a>> {
+        let expectation = self.expectation.as_ref().filter(|_| self.and_others)?;
+        let entries = expectation.configuration.resources.iter();
         let mut names = entries.flat_map(|entry| &entry.resources);
-        names.any(|name| GroupResource::parse(name).is_wildcard())
+        let has_one = names.any(|name| GroupResource::parse(name).is_wildcard());
+        has_one.then_some(expectation)
     }
 }
 
@@ -230,6 +232,7 @@ impl<'q, 'p> Counter<'q, 'p> {
         Counted {
             census: self.census,
             revision,
+            cluster_uid: None,
             orphans: self.orphans,
             residue: None,
         }
@@ -263,7 +266,7 @@ pub(crate) async fn census(
 ) -> Result<Counted, Failure> {
     let mut counter = Counter::new(question, prover);
     let mut revision = None;
-    if question.and_others && question.has_wildcards() {
+    if question.wildcards().is_some() {
         let mut keys = etcd.first_keys(question.prefix).await?;
         revision = Some(keys.revision);
         for key in keys.keys.drain(..) {

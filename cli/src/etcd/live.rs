@@ -25,6 +25,12 @@ const PAGE_VALUES: usize = 300;
 
 const MAX_MESSAGE: usize = 512 << 20;
 
+/// Where etcd is on most nodes.
+pub(crate) const ON_KUBEADM: &str = "on a kubeadm node: --etcd-endpoints https://127.0.0.1:2379 \
+     --etcd-cacert /etc/kubernetes/pki/etcd/ca.crt \
+     --etcd-cert /etc/kubernetes/pki/apiserver-etcd-client.crt \
+     --etcd-key /etc/kubernetes/pki/apiserver-etcd-client.key";
+
 /// A connection to the first endpoint that answered.
 #[derive(Clone)]
 pub(crate) struct Client {
@@ -56,14 +62,7 @@ impl Client {
                 Err(failure) => last = Some(failure),
             }
         }
-        Err(last.unwrap_or_else(|| {
-            Failure::unusable("no etcd endpoint").hint(
-                "on a kubeadm node: --etcd-endpoints https://127.0.0.1:2379 \
-                 --etcd-cacert /etc/kubernetes/pki/etcd/ca.crt \
-                 --etcd-cert /etc/kubernetes/pki/apiserver-etcd-client.crt \
-                 --etcd-key /etc/kubernetes/pki/apiserver-etcd-client.key",
-            )
-        }))
+        Err(last.unwrap_or_else(|| Failure::unusable("no etcd endpoint").hint(ON_KUBEADM)))
     }
 
     async fn connect_one(address: &str, flags: &EtcdFlags) -> Result<Self, Failure> {

@@ -47,7 +47,12 @@ impl Progress {
 
     /// One more is done.
     pub(crate) fn done(&self) {
-        self.bar.inc(1);
+        self.advance(1);
+    }
+
+    /// So many more are done.
+    pub(crate) fn advance(&self, done: u64) {
+        self.bar.inc(done);
         let Some(line) = &self.line else { return };
         let Ok(mut last) = line.try_lock() else {
             return;

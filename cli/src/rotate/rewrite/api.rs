@@ -12,7 +12,7 @@ use crate::cluster::{ApiResource, ApiServer, Error, Object};
 use crate::report::progress::Progress;
 
 /// Times that one object is tried before it is set aside.
-const TRIES: u32 = 6;
+pub(crate) const TRIES: u32 = 6;
 
 /// The first pause after an error of the server; it doubles.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -94,7 +94,7 @@ fn objects<'a>(
 /// A page, after as many tries as an object gets. Where the list's snapshot was compacted away,
 /// the server gives a token that goes on at the same name in a newer one: as every write since
 /// uses the current key, nothing stale is missed.
-async fn list(
+pub(crate) async fn list(
     server: &ApiServer,
     resource: &ApiResource,
     token: Option<&str>,
@@ -163,7 +163,7 @@ fn set_aside(object: &Object, reason: &str) -> Fate {
 }
 
 /// Whether the same request may do better in a while.
-fn is_passing(error: &Error) -> bool {
+pub(crate) fn is_passing(error: &Error) -> bool {
     match error {
         Error::Unreachable(_) => true,
         // A value that cannot be decrypted is a 500 that stays; so is what a webhook does.
@@ -177,7 +177,7 @@ fn is_passing(error: &Error) -> bool {
     }
 }
 
-async fn pause(error: &Error, tries: u32) {
+pub(crate) async fn pause(error: &Error, tries: u32) {
     let asked = match error {
         Error::Answer { retry_after, .. } => *retry_after,
         _ => None,
