@@ -380,6 +380,12 @@ impl ControlPlane {
 }
 
 impl ApiServer {
+    /// The running process.
+    pub fn pid(&self) -> u32 {
+        let process = self.process.as_ref();
+        process.expect("it runs between launch and kill").0.id()
+    }
+
     /// A client of this server, for the runtime that this is called in.
     pub async fn client(&self) -> kube::Client {
         install_crypto_provider();
@@ -492,6 +498,11 @@ fn start_etcd(
 }
 
 impl Etcd {
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.process.0.id()
+    }
+
     /// Kills etcd as a power cut would.
     pub fn kill(&mut self) {
         let _ = self.process.0.kill();

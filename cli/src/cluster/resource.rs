@@ -1,6 +1,6 @@
 //! Where a resource is served.
 
-use atrest_core::at_rest::GroupResource;
+use atrest_core::at_rest::{GroupResource, ObjectKey};
 use serde::Deserialize;
 
 use super::api_server::{ApiServer, Error};
@@ -29,6 +29,13 @@ impl ApiResource {
             }
             _ => format!("{base}/{plural}/{name}"),
         }
+    }
+
+    /// The object of a storage key, which an API server named.
+    pub(crate) fn object_key(&self, storage_key: &str) -> Option<ObjectKey> {
+        let mut slashes = storage_key.rmatch_indices('/').map(|(at, _)| at);
+        let at = slashes.nth(usize::from(self.namespaced))?;
+        ObjectKey::parse(storage_key[at + 1..].as_bytes())
     }
 }
 

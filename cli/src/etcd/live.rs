@@ -39,6 +39,12 @@ pub(crate) struct FirstKeys {
     pub(crate) revision: i64,
 }
 
+/// A key and when it was written.
+pub(crate) struct Key {
+    pub(crate) key: Vec<u8>,
+    pub(crate) mod_revision: i64,
+}
+
 /// A stored value and when it was written.
 pub(crate) struct Value<'a> {
     pub(crate) key: &'a [u8],
@@ -202,6 +208,50 @@ impl Client {
             };
             keys.push(pair.key);
         }
+    }
+
+    /// The first `limit` keys below `directory` from `from` on, as they are now.
+    ///
+    /// A limit on modification revisions is not sent with it: etcd would then read every value of the
+    /// rest for each page.
+    pub(crate) async fn keys(
+        &mut self,
+        directory: &[u8],
+        from: &[u8],
+        limit: u32,
+    ) -> Result<Vec<Key>, Failure> {
+        let request = RangeRequest {
+            key: from.to_vec(),
+            range_end: range_end(directory),
+            limit: limit.into(),
+            keys_only: true,
+            ..RangeRequest::default()
+        };
+        let page = self.kv.range(request).await.map_err(|status| {
+            let (name, reason) = (String::from_utf8_lossy(directory), describe(&status));
+            Failure::unread(format!("cannot list {name} in etcd: {reason}"))
+        })?;
+        let pairs = page.into_inner().kvs.into_iter();
+        let keys = pairs.map(|pair| Key {
+            key: pair.key,
+            mod_revision: pair.mod_revision,
+        });
+        Ok(keys.collect())
+    }
+
+    /// How many keys there are below `directory`.
+    pub(crate) async fn count(&mut self, directory: &[u8]) -> Result<u64, Failure> {
+        let request = RangeRequest {
+            key: directory.to_vec(),
+            range_end: range_end(directory),
+            count_only: true,
+            ..RangeRequest::default()
+        };
+        let answer = self.kv.range(request).await.map_err(|status| {
+            let (name, reason) = (String::from_utf8_lossy(directory), describe(&status));
+            Failure::unread(format!("cannot count {name} in etcd: {reason}"))
+        })?;
+        Ok(answer.into_inner().count.try_into().unwrap_or_default())
     }
 
     /// The value of a key; `None` where there is no such key.
