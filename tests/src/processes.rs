@@ -42,6 +42,8 @@ pub struct Options {
     pub encryption_config: String,
     /// Further flags of etcd.
     pub etcd: &'static [&'static str],
+    /// Further flags of each API server.
+    pub api_server: &'static [&'static str],
     /// A resource that is kept in a second etcd, as `--etcd-servers-overrides` names it.
     pub elsewhere: Option<&'static str>,
 }
@@ -54,6 +56,7 @@ impl Default for Options {
             request_timeout: Duration::from_secs(5),
             encryption_config: PLAINTEXT.into(),
             etcd: &[],
+            api_server: &[],
             elsewhere: None,
         }
     }
@@ -345,6 +348,7 @@ impl ControlPlane {
         for (name, value) in flags {
             command.arg(format!("--{name}={value}"));
         }
+        command.args(self.options.api_server);
         if let (Some(resource), Some(etcd)) = (self.options.elsewhere, &self.second_etcd) {
             let servers = &etcd.endpoint;
             command.arg(format!("--etcd-servers-overrides={resource}#{servers}"));

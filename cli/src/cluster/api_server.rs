@@ -27,6 +27,21 @@ const LOADED_HASH: &str = "apiserver_encryption_config_controller_last_config_in
 /// However long a server, or a webhook behind it, asks us to wait.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
+/// What an API server says of a value that it cannot decrypt where it does not name its key: since 1.37,
+/// and before (`k8s.io/apiserver` `pkg/storage/value`).
+const UNREADABLE: [&str; 10] = [
+    "data from the storage is not transformable",
+    "object not decodable",
+    "no matching prefix found",
+    "no matching key was found for the provided",
+    "output array was not large enough for encryption",
+    "cipher: message authentication failed",
+    "invalid padding on input",
+    "the stored data was shorter than the required size",
+    "failed to read uint16 length prefixed data",
+    "failed to decrypt DEK",
+];
+
 /// Kubernetes' own reasons (`k8s.io/apimachinery` `pkg/apis/meta/v1/types.go`): a webhook may put any
 /// text there, and only these are repeated.
 const REASONS: [&str; 19] = [
@@ -329,6 +344,10 @@ fn between(text: &str, start: &str, end: &str) -> Option<String> {
 fn detail(status: StatusCode, message: &str) -> Option<String> {
     if let Some(name) = between(message, "webhook \"", "\"") {
         return Some(format!("admission webhook {name:?}"));
+    }
+    let is_unreadable = UNREADABLE.iter().any(|words| message.contains(words));
+    if status == StatusCode::INTERNAL_SERVER_ERROR && is_unreadable {
+        return Some("its stored value cannot be decrypted".into());
     }
     if status == StatusCode::FORBIDDEN {
         // `User "x" cannot list resource "secrets" in API group "" at the cluster scope`
