@@ -20,6 +20,22 @@ impl ApiResource {
         format!("{}/{}", self.base, self.plural)
     }
 
+    pub(super) fn plural(&self) -> &str {
+        &self.plural
+    }
+
+    pub(super) fn version(&self) -> &str {
+        self.base.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// Empty for what was there before there were groups.
+    pub(super) fn group(&self) -> &str {
+        let group = self.base.strip_prefix("/apis/");
+        group
+            .and_then(|group| group.split('/').next())
+            .unwrap_or_default()
+    }
+
     /// One object.
     pub(super) fn path(&self, namespace: Option<&str>, name: &str) -> String {
         let Self { base, plural, .. } = self;

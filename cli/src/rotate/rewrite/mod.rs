@@ -2,6 +2,7 @@
 
 pub(crate) mod api;
 mod governor;
+pub(crate) mod svm;
 mod work;
 
 use std::time::Duration;
