@@ -20,6 +20,11 @@ impl ApiResource {
         format!("{}/{}", self.base, self.plural)
     }
 
+    /// All objects of a namespace.
+    pub(super) fn path_of_all(&self, namespace: &str) -> String {
+        format!("{}/namespaces/{namespace}/{}", self.base, self.plural)
+    }
+
     /// One object.
     pub(super) fn path(&self, namespace: Option<&str>, name: &str) -> String {
         let Self { base, plural, .. } = self;

@@ -1,12 +1,14 @@
 //! `atrest reencrypt`
 
+mod in_etcd;
+
 use std::fmt::Write as _;
 use std::time::Instant;
 
 use atrest_core::at_rest::GroupResource;
 use serde::Serialize;
 
-use crate::args::{Global, Reencrypt};
+use crate::args::{Engine, Global, Reencrypt};
 use crate::cluster::{self, ApiResource, ApiServer, Error};
 use crate::report;
 use crate::report::progress::Progress;
@@ -35,6 +37,17 @@ struct Objects {
 
 /// Runs the command.
 pub(crate) async fn run(global: &Global, arguments: &Reencrypt) -> Result<ExitStatus, Failure> {
+    match arguments.engine {
+        Engine::Api if arguments.in_etcd.is_given() => Err(Failure::unusable(
+            "--config, --server, --kms-socket and --unverified-config are of --engine etcd",
+        )
+        .hint("leave them out, or say --engine etcd")),
+        Engine::Api => through_api(global, arguments).await,
+        Engine::Etcd => in_etcd::run(global, arguments).await,
+    }
+}
+
+async fn through_api(global: &Global, arguments: &Reencrypt) -> Result<ExitStatus, Failure> {
     let server = ApiServer::connect(global).await?;
     let pace = Pace::new(arguments.pace.max_in_flight, arguments.pace.max_rate);
     // All of them are found before the first is touched.
@@ -57,7 +70,7 @@ pub(crate) async fn run(global: &Global, arguments: &Reencrypt) -> Result<ExitSt
         if !outcome.set_aside.is_empty() {
             status = ExitStatus::Stopped;
         }
-        let report = Report::new(name, outcome, start.elapsed().as_secs_f64());
+        let report = Report::new("api", name, outcome, start.elapsed().as_secs_f64());
         report::render(global.output, &report, || report.text())?;
     }
     Ok(status)
@@ -130,10 +143,10 @@ async fn dry_run(server: &ApiServer, name: &str, resource: &ApiResource) -> Resu
 }
 
 impl Report {
-    fn new(resource: &str, outcome: Outcome, seconds: f64) -> Self {
+    fn new(engine: &'static str, resource: &str, outcome: Outcome, seconds: f64) -> Self {
         Self {
             schema: "atrest/reencrypt/v1",
-            engine: "api",
+            engine,
             resource: resource.into(),
             objects: Objects {
                 total: outcome.total(),

@@ -1,6 +1,7 @@
 //! Engines that have every stored value written again.
 
 pub(crate) mod api;
+pub(crate) mod etcd;
 
 use serde::Serialize;
 
