@@ -106,6 +106,16 @@ pub struct ApiServer {
     process: Option<Process>,
 }
 
+/// A running kube-controller-manager.
+pub struct Migrator(Process);
+
+impl Migrator {
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.0.0.id()
+    }
+}
+
 struct Process(Child);
 
 impl Drop for Process {
@@ -256,6 +266,29 @@ impl ControlPlane {
             "--etcd-key".into(),
             path(&self.etcd.key),
         ]
+    }
+
+    /// Starts the controller of StorageVersionMigrations, and waits until it sees all objects. It ends
+    /// when what is returned is dropped.
+    pub fn start_migrator(&self) -> Migrator {
+        let log = self.directory.join("kube-controller-manager.log");
+        let _ = fs::remove_file(&log);
+        let mut command = Command::new(self.programs.path("kube-controller-manager"));
+        command
+            .arg("--kubeconfig")
+            .arg(&self.servers[0].kubeconfig)
+            .arg("--controllers=storage-version-migrator-controller,garbage-collector-controller")
+            .args(["--leader-elect=false", "--secure-port=0"]);
+        let process = start(&self.keeper, &mut command, &log);
+        let deadline = Instant::now() + READY;
+        while !fs::read_to_string(&log)
+            .unwrap_or_default()
+            .contains("All resource monitors have synced")
+        {
+            assert!(Instant::now() < deadline, "no migrator: {}", tail(&log));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Migrator(process)
     }
 
     /// Starts another process of the test, which ends with this control plane.

@@ -1,6 +1,7 @@
 //! API servers: how they are reached and what they are asked.
 
 mod api_server;
+mod canary;
 mod envelope;
 mod metadata;
 mod migration;

@@ -36,6 +36,11 @@ impl ApiResource {
             .unwrap_or_default()
     }
 
+    /// All objects of a namespace.
+    pub(super) fn path_of_all(&self, namespace: &str) -> String {
+        format!("{}/namespaces/{namespace}/{}", self.base, self.plural)
+    }
+
     /// One object.
     pub(super) fn path(&self, namespace: Option<&str>, name: &str) -> String {
         let Self { base, plural, .. } = self;
@@ -51,7 +56,7 @@ impl ApiResource {
     pub(crate) fn object_key(&self, storage_key: &str) -> Option<ObjectKey> {
         let mut slashes = storage_key.rmatch_indices('/').map(|(at, _)| at);
         let at = slashes.nth(usize::from(self.namespaced))?;
-        ObjectKey::parse(storage_key[at + 1..].as_bytes())
+        ObjectKey::parse(&storage_key.as_bytes()[at + 1..])
     }
 }
 

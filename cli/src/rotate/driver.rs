@@ -11,7 +11,7 @@ use atrest_core::rotation::{Await, CensusFacts, Facts, ServerFacts, State, Step,
 use super::escrow;
 use super::journal::{Journal, Record};
 use super::observe::{Observed, Reached, check_leases, observe, stored_here};
-use super::rewrite::{SetAside, Source, api};
+use super::rewrite::{SetAside, Source, Steward, api};
 use super::settings::{Settings, To};
 use super::target::{kms_provider, no_provider_in_use, provider_in_use};
 use crate::args::{EtcdFlags, Global, RotateFlags};
@@ -394,11 +394,14 @@ impl<'a> Run<'a> {
                 servers: &self.reached.servers,
                 resource: &found,
                 source: Source::Etcd {
-                    client: self.reached.etcd.clone(),
+                    client: Box::new(self.reached.etcd.clone()),
                     resource,
                     prefix: flags.prefix(),
                     up_to: barrier.revision,
                 },
+                steward: Some(
+                    Steward::new(self.reached.etcd.clone(), &flags, self.global.quiet).await?,
+                ),
                 behind: barrier.behind.get(&name).cloned(),
                 pace: self.settings.pace,
                 progress: &progress,

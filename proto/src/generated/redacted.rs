@@ -398,6 +398,29 @@ impl ::core::fmt::Debug for crate::etcdserverpb::TxnResponse {
         f.debug_struct("TxnResponse")
             .field("header", &self.header)
             .field("succeeded", &self.succeeded)
+            .field("responses", &self.responses)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::etcdserverpb::ResponseOp {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("ResponseOp")
+            .field("response_range", &self.response_range)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::etcdserverpb::CompactionRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("CompactionRequest")
+            .field("revision", &self.revision)
+            .field("physical", &self.physical)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::etcdserverpb::CompactionResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("CompactionResponse")
+            .field("header", &self.header)
             .finish()
     }
 }

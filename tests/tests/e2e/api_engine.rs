@@ -23,7 +23,7 @@ const PAGES: Population = Population {
 };
 
 /// Keys of two names; the first one of them writes.
-fn configuration(names: [&str; 2]) -> String {
+pub(crate) fn configuration(names: [&str; 2]) -> String {
     let key = |name: &str| {
         let letter = name.bytes().next().unwrap();
         let secret = data_encoding::BASE64.encode(&[letter; 32]);
@@ -39,7 +39,9 @@ fn configuration(names: [&str; 2]) -> String {
 
 /// A control plane with one server or more, whose Secrets are all under the old key and which
 /// writes with the new one.
-async fn to_be_rewritten(options: Options) -> (ControlPlane, atrest_tests::secrets::Stored) {
+pub(crate) async fn to_be_rewritten(
+    options: Options,
+) -> (ControlPlane, atrest_tests::secrets::Stored) {
     let plane = ControlPlane::start(Options {
         encryption_config: configuration(["old", "new"]),
         ..options

@@ -15,5 +15,6 @@ mod rbac;
 mod reencrypt;
 mod refused;
 mod rotate;
+mod svm_engine;
 mod traps;
 mod wildcards;

@@ -3,8 +3,9 @@
 //! The API server writes an object again if, and only if, its stored value is stale; then its
 //! resourceVersion moves (`k8s.io/apiserver` `pkg/storage/etcd3/store.go`, `GuaranteedUpdate`).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::future;
 use std::time::{Duration, Instant};
 
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -12,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::governor::Governor;
 use super::work::{Found, Source};
-use super::{Outcome, Pace, SetAside, TRIES, is_passing, pause};
+use super::{Outcome, Pace, SetAside, Steward, TRIES, is_passing, pause};
 use crate::cluster::{ApiResource, ApiServer, Error, Object};
 use crate::report::progress::Progress;
 use crate::status::Failure;
@@ -20,8 +21,11 @@ use crate::status::Failure;
 /// How long an object waits for servers that have enough to do.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Between two looks at etcd's backlog, and between two reports of how far it is.
+/// Between two reports of how far it is.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// Between two looks at whether something may be sent again.
+const CLOSED: Duration = Duration::from_millis(50);
 
 /// What is to be rewritten, and by whom.
 pub(crate) struct Task<'a> {
@@ -29,6 +33,8 @@ pub(crate) struct Task<'a> {
     pub(crate) servers: &'a [ApiServer],
     pub(crate) resource: &'a ApiResource,
     pub(crate) source: Source<'a>,
+    /// Where there is an etcd to be asked.
+    pub(crate) steward: Option<Steward>,
     /// Where an earlier process was: everything up to this object is done.
     pub(crate) behind: Option<String>,
     pub(crate) pace: Pace,
@@ -63,6 +69,7 @@ pub(crate) async fn rewrite(
         servers,
         resource,
         source,
+        steward,
         behind,
         pace,
         progress,
@@ -70,8 +77,8 @@ pub(crate) async fn rewrite(
     // The next page is found while this one is worked on.
     let (send, mut pages) = mpsc::channel(1);
     let find = source.send(resource, behind.as_deref(), progress, send);
+    let (governor, newest) = (RefCell::new(Governor::new(pace)), Cell::new(0));
     let touch = async {
-        let governor = RefCell::new(Governor::new(pace));
         let mut outcome = Outcome::default();
         let mut cursor = Cursor::default();
         let mut last_look = Instant::now();
@@ -94,6 +101,7 @@ pub(crate) async fn rewrite(
                             servers,
                             resource,
                             governor: &governor,
+                            newest: &newest,
                             turn,
                         };
                         in_flight.push(async move { (turn, touch.run(object).await) });
@@ -111,6 +119,8 @@ pub(crate) async fn rewrite(
                     Some(page) => waiting = page.into_iter(),
                     None => is_over = true,
                 },
+                // Nothing may be sent now: until there is room.
+                () = tokio::time::sleep(CLOSED), if waiting.len() > 0 && in_flight.is_empty() => {}
                 else => break,
             }
             if last_look.elapsed() > LOOK {
@@ -122,9 +132,17 @@ pub(crate) async fn rewrite(
         }
         Ok::<_, Failure>(outcome)
     };
-    let (found, outcome) = tokio::join!(find, touch);
-    // What stopped the search is what is to be told.
-    found.and(outcome)
+    let watch = async {
+        match steward {
+            Some(steward) => steward.watch(&governor, &newest).await,
+            None => future::pending().await,
+        }
+    };
+    tokio::select! {
+        // What stopped the search is what is to be told.
+        (found, outcome) = async { tokio::join!(find, touch) } => found.and(outcome),
+        Err(failure) = watch => Err(failure),
+    }
 }
 
 /// Up to where all is done, of objects that begin in order and end as they like.
@@ -164,6 +182,8 @@ struct Touch<'a> {
     servers: &'a [ApiServer],
     resource: &'a ApiResource,
     governor: &'a RefCell<Governor>,
+    /// The revision of the newest write of ours.
+    newest: &'a Cell<i64>,
     turn: usize,
 }
 
@@ -176,7 +196,11 @@ impl Touch<'_> {
                 Ok(after) if after.resource_version == object.resource_version => {
                     return Fate::Current;
                 }
-                Ok(_) => return Fate::Rewritten,
+                Ok(after) => {
+                    let revision = after.resource_version.parse().unwrap_or_default();
+                    self.newest.set(self.newest.get().max(revision));
+                    return Fate::Rewritten;
+                }
                 Err(error) => error,
             };
             let code = error.code();

@@ -33,6 +33,8 @@ pub(super) struct Governor {
     held_until: Option<Instant>,
     /// When the next request may be sent, at the rate that was asked for.
     due: Option<Instant>,
+    /// Nothing is sent before etcd has room.
+    is_closed: bool,
 }
 
 impl Governor {
@@ -45,12 +47,22 @@ impl Governor {
             best: None,
             held_until: None,
             due: None,
+            is_closed: false,
         }
     }
 
     /// Requests that may be in flight.
     pub(super) fn window(&self) -> usize {
-        self.window as usize
+        if self.is_closed {
+            0
+        } else {
+            self.window as usize
+        }
+    }
+
+    /// Whether etcd has room for more.
+    pub(super) fn has_room(&mut self, has_room: bool) {
+        self.is_closed = !has_room;
     }
 
     /// When the request that is sent next may be sent.
@@ -167,6 +179,15 @@ mod tests {
         assert_eq!(governor.send(now), now + Duration::from_secs(1));
         governor.refused(now + Duration::from_secs(2), Duration::from_secs(1));
         assert_eq!(governor.window(), 4);
+    }
+
+    #[test]
+    fn nothing_is_sent_where_there_is_no_room() {
+        let mut governor = governor(false, 64);
+        governor.has_room(false);
+        assert_eq!(governor.window(), 0);
+        governor.has_room(true);
+        assert_eq!(governor.window(), 16);
     }
 
     #[test]

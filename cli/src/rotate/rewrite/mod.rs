@@ -1,7 +1,13 @@
 //! Engines that have every stored value written again.
 
+mod answer;
 pub(crate) mod api;
+mod connection;
+pub(crate) mod etcd;
 mod governor;
+mod quota;
+mod space;
+mod steward;
 pub(crate) mod svm;
 mod work;
 
@@ -9,6 +15,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::steward::Steward;
 pub(crate) use self::work::Source;
 use crate::args;
 use crate::cluster::Error;

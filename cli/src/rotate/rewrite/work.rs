@@ -29,7 +29,7 @@ pub(crate) enum Source<'a> {
     Api(&'a ApiServer),
     /// etcd's keys. They are found whatever their values are, and no API server is asked.
     Etcd {
-        client: etcd::Client,
+        client: Box<etcd::Client>,
         resource: &'a GroupResource,
         prefix: &'a str,
         /// What was written later is left out: it is current.

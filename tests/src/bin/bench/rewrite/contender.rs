@@ -1,13 +1,11 @@
 //! Who rewrites, and the control plane that they do it on.
 
 use std::fs;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use atrest_tests::atrest;
 use atrest_tests::processes::{ControlPlane, Options};
-use atrest_tests::programs::Programs;
 use atrest_tests::secrets::Population;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -198,46 +196,14 @@ impl<'a> Arena<'a> {
     /// Has the cluster's own controller do it. It runs for this alone, and the clock starts when it
     /// has taken up its work.
     fn migrate(&mut self, nudged: bool) -> Result<Run, String> {
-        let log = self.plane.directory().join("kube-controller-manager.log");
-        let output = fs::File::create(&log).map_err(|error| error.to_string())?;
-        let mut command = Command::new(Programs::required().path("kube-controller-manager"));
-        command
-            .arg("--kubeconfig")
-            .arg(&self.plane.servers[0].kubeconfig)
-            .args([
-                "--controllers=storage-version-migrator-controller,garbage-collector-controller",
-                "--leader-elect=false",
-                "--secure-port=0",
-            ])
-            .stderr(output);
-        let mut manager = self
-            .plane
-            .spawn(&mut command)
-            .map_err(|error| error.to_string())?;
-        let pid = manager.id();
-        let migrated = self
-            .runtime
-            .block_on(self.watch_migration(pid, nudged, &log));
-        let _ = manager.kill();
-        let _ = manager.wait();
+        let migrator = self.plane.start_migrator();
+        let migrated = self.watch_migration(migrator.pid(), nudged);
+        let migrated = self.runtime.block_on(migrated);
         self.migrations += 1;
         migrated
     }
 
-    async fn watch_migration(&self, pid: u32, nudged: bool, log: &Path) -> Result<Run, String> {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while !fs::read_to_string(log)
-            .unwrap_or_default()
-            .contains("All monitors are synced")
-            && !fs::read_to_string(log)
-                .unwrap_or_default()
-                .contains("Proceeding to collect garbage")
-        {
-            if Instant::now() > deadline {
-                return Err("the controller never was ready".into());
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+    async fn watch_migration(&self, pid: u32, nudged: bool) -> Result<Run, String> {
         let name = format!("bench-{}", self.migrations);
         let path = "/apis/storagemigration.k8s.io/v1/storageversionmigrations";
         let migration = json!({
