@@ -283,7 +283,7 @@ impl ControlPlane {
         let deadline = Instant::now() + READY;
         while !fs::read_to_string(&log)
             .unwrap_or_default()
-            .contains("All resource monitors have synced")
+            .contains("all resource monitors have synced")
         {
             assert!(Instant::now() < deadline, "no migrator: {}", tail(&log));
             std::thread::sleep(Duration::from_millis(50));
