@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 
 use atrest_core::at_rest::{Census, GroupResource, Tally};
 use futures::stream::{self, StreamExt};
+use serde::Deserialize;
 
 use crate::args::Global;
 use crate::cluster::{self, ApiResource, ApiServer, Error, Object};
@@ -18,7 +19,7 @@ use crate::configuration::Loaded;
 use crate::etcd::{Counted, Question};
 use crate::report;
 use crate::report::progress::Progress;
-use crate::rotate::rewrite::api::{TRIES, is_passing, list, pause};
+use crate::rotate::rewrite::{Found, List, TRIES, is_passing, pause};
 use crate::status::Failure;
 
 /// Requests in flight.
@@ -114,9 +115,17 @@ impl Server {
     }
 
     async fn cluster_uid(&self) -> Option<String> {
-        let namespaces = find(&self.api, "namespaces").await.ok()?;
-        let namespace = self.api.metadata(&namespaces, None, "kube-system").await;
-        Some(namespace.ok()?.uid)
+        #[derive(Deserialize)]
+        struct Namespace {
+            metadata: Metadata,
+        }
+        #[derive(Deserialize)]
+        struct Metadata {
+            uid: String,
+        }
+
+        let namespace = self.api.json("/api/v1/namespaces/kube-system").await;
+        namespace.ok().map(|it: Namespace| it.metadata.uid)
     }
 }
 
@@ -145,32 +154,25 @@ enum Got {
 
 impl Reader<'_> {
     async fn read_all(&mut self, progress: &Progress) -> Result<(), Failure> {
-        let mut token = None;
-        let mut expected = 0;
-        loop {
-            let page = match list(self.server, &self.resource, token.as_deref()).await {
-                Ok(page) => page,
-                Err(error) => match error.unreadable() {
-                    Some(key) => {
+        // One page after the other: a list that comes from etcd would be counted, too.
+        let resource = self.resource.clone();
+        let mut list = List::new(self.server, &resource, None, progress);
+        while let Some(found) = list.next().await? {
+            let mut objects = Vec::with_capacity(found.len());
+            for found in found {
+                match found {
+                    Found::Object(object) => objects.push(object),
+                    Found::Current => {} // of etcd's lists
+                    Found::Unreadable(object) => {
+                        let namespace = object.namespace.map(|it| it + "/").unwrap_or_default();
+                        let key = format!("{}{namespace}{}", self.directory, object.name);
                         self.census.add_unreadable(self.place, key.into(), 0);
-                        report::say(format_args!(
-                            "warning: the API server cannot read {key}, and lists no {} from there on",
-                            self.name
-                        ));
-                        return Ok(());
                     }
-                    None => return Err(server_failure(self.server, &error)),
-                },
-            };
-            let total = page.objects.len() as u64 + page.remaining;
-            progress.expect(total.saturating_sub(expected));
-            expected = page.remaining;
-            self.read(&page.objects, progress).await?;
-            match page.next {
-                Some(next) => token = Some(next),
-                None => return Ok(()),
+                }
             }
+            self.read(&objects, progress).await?;
         }
+        Ok(())
     }
 
     /// Reads objects until the counters say whose they are, in ever smaller parts where others read
@@ -271,10 +273,17 @@ async fn get(server: &ApiServer, resource: &ApiResource, object: &Object) -> Got
             Err(error) => error,
         };
         tries += 1;
-        match error.code() {
-            Some(404) => return Got::Gone,
-            _ if error.unreadable().is_some() => return Got::Unreadable,
-            _ if tries < TRIES && is_passing(&error) => pause(&error, tries).await,
+        match &error {
+            Error::Answer { code: 404, .. } => return Got::Gone,
+            // No webhook is asked for a read: it is about the stored value.
+            Error::Answer {
+                code: 500,
+                detail: Some(_),
+                ..
+            } => return Got::Unreadable,
+            _ if tries < TRIES && is_passing(&error) => {
+                tokio::time::sleep(pause(&error, tries)).await;
+            }
             _ => return Got::Failed,
         }
     }
