@@ -7,9 +7,13 @@ use std::time::Duration;
 use atrest_proto::metadata;
 use http::{Request, StatusCode, header};
 use http_body_util::BodyExt;
-use kube::client::Body;
+use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::client::{Body, ConfigExt};
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use serde::Deserialize;
+use tower::{BoxError, ServiceBuilder};
 
 use super::envelope;
 use super::metrics::Metrics;
@@ -21,6 +25,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A little longer than the API server's own limit of a request, 60 s.
 const READ_TIMEOUT: Duration = Duration::from_secs(65);
+
+/// Over HTTP/2 a connection that is dead is found out by asking.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// However long a server, or a webhook behind it, asks us to wait.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
@@ -163,7 +170,20 @@ impl ApiServer {
         Self::from_config(config)
     }
 
-    fn from_config(mut config: kube::Config) -> Result<Self, Failure> {
+    /// The server of the kubeconfig, over one HTTP/2 connection: behind a balancer of connections all
+    /// requests reach the same process.
+    pub(crate) async fn connect_once(global: &Global) -> Result<Self, Failure> {
+        Self::new(config(global).await?, over_http2)
+    }
+
+    fn from_config(config: kube::Config) -> Result<Self, Failure> {
+        Self::new(config, kube::Client::try_from)
+    }
+
+    fn new(
+        mut config: kube::Config,
+        client: impl FnOnce(kube::Config) -> kube::Result<kube::Client>,
+    ) -> Result<Self, Failure> {
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.read_timeout = Some(READ_TIMEOUT);
         config.default_retry = false; // what may be tried again is ours to say
@@ -172,7 +192,7 @@ impl ApiServer {
             .to_string()
             .trim_end_matches('/')
             .to_owned();
-        let client = kube::Client::try_from(config).map_err(|_| {
+        let client = client(config).map_err(|_| {
             // kube's own words may quote key material.
             Failure::unusable("the kubeconfig's certificates or keys cannot be used").hint(
                 "check client-certificate-data, client-key-data and certificate-authority-data",
@@ -239,6 +259,37 @@ impl ApiServer {
             Err(answer(status, &body))
         }
     }
+}
+
+/// As kube's own client is put together, but for the protocol.
+fn over_http2(config: kube::Config) -> kube::Result<kube::Client> {
+    if config.proxy_url.is_some() {
+        return kube::Client::try_from(config);
+    }
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_connect_timeout(config.connect_timeout);
+    let mut builder = HttpsConnectorBuilder::new()
+        .with_tls_config(config.rustls_client_config()?)
+        .https_or_http();
+    if let Some(name) = &config.tls_server_name
+        && let Ok(name) = name.clone().try_into()
+    {
+        builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
+    }
+    let connector = builder.enable_all_versions().wrap_connector(connector);
+    let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .http2_keep_alive_timeout(KEEP_ALIVE)
+        .build::<_, Body>(connector);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(client);
+    Ok(kube::Client::new(service, config.default_namespace))
 }
 
 async fn config(global: &Global) -> Result<kube::Config, Failure> {

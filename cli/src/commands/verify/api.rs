@@ -31,6 +31,9 @@ const FEWEST: usize = 8;
 /// Times that so few are read until nobody else reads.
 const PATIENCE: u32 = 5;
 
+/// Times that objects are read until the process that counts is the one that reads.
+const TRIES_ELSEWHERE: u32 = 2;
+
 /// The server that reads.
 pub(super) struct Server {
     api: ApiServer,
@@ -41,7 +44,7 @@ pub(super) struct Server {
 impl Server {
     /// Connects, and insists that the server has loaded the configuration, where it can tell.
     pub(super) async fn connect(global: &Global, config: Option<&Loaded>) -> Result<Self, Failure> {
-        let api = ApiServer::connect(global).await?;
+        let api = ApiServer::connect_once(global).await?;
         let metrics = api.metrics().await;
         let metrics = metrics.map_err(|error| server_failure(&api, &error))?;
         let fingerprint = config.map(|config| config.fingerprint.to_string());
@@ -82,7 +85,7 @@ impl Server {
                 directory: name.directory(question.prefix),
                 place: census.cover(name, question.expectation.as_ref()),
                 census: &mut census,
-                in_flight: IN_FLIGHT,
+                is_hopeless: false,
                 revision: &mut revision,
             };
             reader.read_all(&progress).await?;
@@ -137,9 +140,8 @@ struct Reader<'a> {
     directory: String,
     place: usize,
     census: &'a mut Census,
-    /// 1 behind a load balancer that gives every connection another server, 0 where reads are not
-    /// counted at all.
-    in_flight: usize,
+    /// Reads are not counted where the counters are read.
+    is_hopeless: bool,
     /// The newest that was seen.
     revision: &'a mut i64,
 }
@@ -180,7 +182,7 @@ impl Reader<'_> {
     async fn read(&mut self, objects: &[Object], progress: &Progress) -> Result<(), Failure> {
         let mut parts = vec![(objects, 1)];
         while let Some((part, tries)) = parts.pop() {
-            if self.in_flight == 0 {
+            if self.is_hopeless {
                 self.add_unread(part);
                 progress.advance(part.len() as u64);
                 continue;
@@ -189,7 +191,7 @@ impl Reader<'_> {
             let before = self.server.metrics().await.map_err(failed)?;
             let got: Vec<_> = stream::iter(part)
                 .map(|object| get(self.server, &self.resource, object))
-                .buffered(self.in_flight)
+                .buffered(IN_FLIGHT)
                 .collect()
                 .await;
             let after = self.server.metrics().await.map_err(failed)?;
@@ -201,13 +203,13 @@ impl Reader<'_> {
                 Tally::Exact(writers) => {
                     self.census.add_read(self.place, &writers, &revisions(&got));
                 }
-                Tally::Fewer if self.in_flight > 1 => {
-                    self.in_flight = 1;
-                    parts.push((part, 1));
+                // The process may have ended, or the connection.
+                Tally::Fewer if tries < TRIES_ELSEWHERE => {
+                    parts.push((part, tries + 1));
                     continue;
                 }
                 Tally::Fewer => {
-                    self.in_flight = 0;
+                    self.is_hopeless = true;
                     self.warn();
                     parts.push((part, 1));
                     continue;
