@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
 
 use atrest_core::at_rest::{
-    Census, Expectation, GroupResource, Orphan, Part, Proof, ReadError, Residue, Stored,
-    StoredValue, Transformers, Trust,
+    Census, Expectation, GroupResource, Object, Orphan, Part, Plaintext, Proof, ReadError, Residue,
+    Stored, StoredValue, Transformers, Trust,
 };
 use atrest_core::encryption_config::EncryptionConfiguration;
+use atrest_core::secret::SecretBytes;
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 
@@ -97,25 +98,52 @@ impl<'a> Prover<'a> {
         }
         proof
     }
+
+    /// What comes out, of a value that need not be among those that are counted.
+    fn open(&mut self, resource: &GroupResource, value: &Value<'_>) -> Option<SecretBytes> {
+        let mut readers = self.readers.iter_mut();
+        readers.find_map(|(configuration, plugins)| {
+            let chain = Transformers::of(configuration, resource, Trust::Objects);
+            Some(open(&chain, plugins, value).ok()?.bytes)
+        })
+    }
 }
 
 fn prove(chain: &Transformers<'_>, plugins: &mut Unwrapper, value: &Value<'_>) -> Proof {
+    match open(chain, plugins, value) {
+        Ok(read) if read.stale == Some(true) => Proof::OpensStale,
+        Ok(_) => Proof::Opens,
+        Err(ReadError::Wrapped(_)) => Proof::Unknown,
+        // Other names and prefixes: the census knows.
+        Err(ReadError::NoMatch) => Proof::NotTried,
+        Err(_) => Proof::Fails,
+    }
+}
+
+fn open(
+    chain: &Transformers<'_>,
+    plugins: &mut Unwrapper,
+    value: &Value<'_>,
+) -> Result<Plaintext, ReadError> {
     loop {
         match chain.read(value.key, value.value, plugins) {
-            Ok(read) if read.stale == Some(true) => return Proof::OpensStale,
-            Ok(_) => return Proof::Opens,
             Err(ReadError::Wrapped(key)) => {
                 // A plugin is asked once a seed, and nothing else goes on meanwhile.
                 let ask = plugins.ask(&key);
                 if !block_in_place(|| Handle::current().block_on(ask)) {
-                    return Proof::Unknown;
+                    return Err(ReadError::Wrapped(key));
                 }
             }
-            // Other names and prefixes: the census knows.
-            Err(ReadError::NoMatch) => return Proof::NotTried,
-            Err(_) => return Proof::Fails,
+            read => return read,
         }
     }
+}
+
+/// The namespace that every cluster has: its uid is the cluster's own.
+const CLUSTER: &str = "kube-system";
+
+fn namespaces() -> GroupResource {
+    GroupResource::parse("namespaces")
 }
 
 /// A census that is being taken.
@@ -129,6 +157,7 @@ struct Counter<'q, 'p> {
     prover: Option<Prover<'p>>,
     home_of_namespaces: String,
     namespaces: BTreeSet<String>,
+    cluster_uid: Option<String>,
     orphans: Vec<Orphan>,
 }
 
@@ -138,10 +167,11 @@ impl<'q, 'p> Counter<'q, 'p> {
             census: Census::new([], None, question.max_listed),
             directories: BTreeMap::new(),
             ignored: HashSet::new(),
-            home_of_namespaces: GroupResource::parse("namespaces").directory(question.prefix),
+            home_of_namespaces: namespaces().directory(question.prefix),
             question,
             prover,
             namespaces: BTreeSet::new(),
+            cluster_uid: None,
             orphans: Vec::new(),
         };
         for resource in question.resources {
@@ -196,6 +226,9 @@ impl<'q, 'p> Counter<'q, 'p> {
     fn add(&mut self, value: &Value<'_>) {
         if let Some(name) = value.key.strip_prefix(self.home_of_namespaces.as_bytes()) {
             let name = String::from_utf8_lossy(name).into_owned();
+            if name == CLUSTER {
+                self.cluster_uid = self.uid(value);
+            }
             self.namespaces.insert(name);
         }
         let (mut places, mut object) = self.places(value.key);
@@ -212,9 +245,21 @@ impl<'q, 'p> Counter<'q, 'p> {
         }
     }
 
+    /// Of a namespace. Where it is encrypted, no key is used that nobody asked to use.
+    fn uid(&mut self, value: &Value<'_>) -> Option<String> {
+        let object = match StoredValue::is_encrypted(value.value) {
+            false => Object::parse(value.value),
+            true => {
+                let opened = self.prover.as_mut()?.open(&namespaces(), value)?;
+                Object::parse(opened.expose())
+            }
+        };
+        Some(object.ok()?.uid).filter(|uid| !uid.is_empty())
+    }
+
     /// Once all values were added: the namespaces that objects are in and that are gone.
     fn settle(&mut self) -> Result<BTreeSet<String>, Failure> {
-        if !self.namespaces.contains("kube-system") {
+        if !self.namespaces.contains(CLUSTER) {
             return Err(self.is_foreign());
         }
         Ok(self.census.settle(&self.namespaces))
@@ -233,7 +278,7 @@ impl<'q, 'p> Counter<'q, 'p> {
         Counted {
             census: self.census,
             revision,
-            cluster_uid: None,
+            cluster_uid: self.cluster_uid,
             orphans: self.orphans,
             residue: None,
         }
@@ -243,7 +288,7 @@ impl<'q, 'p> Counter<'q, 'p> {
     /// be clean.
     fn is_foreign(&self) -> Failure {
         Failure::unread(format!(
-            "there is no {}kube-system here: this is not where a kube-apiserver keeps its objects",
+            "there is no {}{CLUSTER} here: this is not where a kube-apiserver keeps its objects",
             self.home_of_namespaces
         ))
         .hint("check the source, and --etcd-prefix against the API server's own flag")

@@ -123,6 +123,8 @@ fn agree(plane: &ControlPlane, status: i32) -> Value {
     assert_eq!(counts(&api), counts(&etcd));
     assert_eq!(groups(&api), groups(&etcd));
     assert_eq!(api["verdict"], etcd["verdict"]);
+    assert_eq!(api["cluster"]["uid"], etcd["cluster"]["uid"]);
+    assert!(api["cluster"]["uid"].is_string());
     api
 }
 
@@ -499,6 +501,13 @@ fn what_wildcards_cover_is_found_by_discovery() {
     let api = ended.json();
     assert_ne!(api["verdict"], "dirty", "{}", ended.stderr);
     let etcd = by_etcd(&plane, &server.encryption_config, 0);
+    // Namespaces are encrypted here, too: the key tells, where it may be used.
+    assert_eq!(api["cluster"]["uid"], etcd["cluster"]["uid"]);
+    assert!(api["cluster"]["uid"].is_string());
+    let config = server.encryption_config.display().to_string();
+    let undecrypted = ["verify", "--output", "json", "--config", &config].map(str::to_owned);
+    let undecrypted = atrest::run(undecrypted.into_iter().chain(plane.etcd_flags()));
+    assert_eq!(undecrypted.expect(0).json()["cluster"]["uid"], Value::Null);
     let (api, etcd) = (counts(&api), counts(&etcd));
     // The API server itself renews its Lease.
     let is_stable = |(resource, _): &(String, &str)| resource != "leases.coordination.k8s.io";
