@@ -15,6 +15,7 @@ use crate::etcd::{self, Keyspace, Prover, Question, census_of_file};
 use crate::kms;
 use crate::report;
 use crate::report::backups::{Backups, Restorable};
+use crate::report::progress::Progress;
 use crate::report::verify::{Report, Source};
 use crate::status::{ExitStatus, Failure};
 
@@ -83,12 +84,12 @@ pub(crate) async fn run(global: &Global, arguments: &Verify) -> Result<ExitStatu
             ("api", None, server.census(&question, global.quiet).await?)
         }
         ([path, ..], _) => {
-            let keyspace = Keyspace::snapshot(path)?;
+            let keyspace = Keyspace::snapshot(path, global.quiet)?;
             let counted = census_of_file(keyspace, &question, prover(), arguments.history)?;
             ("snapshot", None, counted)
         }
         ([], Some(path)) => {
-            let keyspace = Keyspace::data_directory(path)?;
+            let keyspace = Keyspace::data_directory(path, global.quiet)?;
             let counted = census_of_file(keyspace, &question, prover(), arguments.history)?;
             ("datadir", None, counted)
         }
@@ -109,7 +110,8 @@ pub(crate) async fn run(global: &Global, arguments: &Verify) -> Result<ExitStatu
         }
         ([], None) => {
             let mut etcd = etcd::Client::connect(&arguments.etcd).await?;
-            let counted = etcd::census(&mut etcd, &question, prover()).await?;
+            let progress = Progress::start("values", global.quiet);
+            let counted = etcd::census_shown(&mut etcd, &question, prover(), &progress).await?;
             ("etcd", Some(etcd.cluster_id), counted)
         }
     };
@@ -141,7 +143,7 @@ fn backups<'a>(
     }
     let mut counted = Vec::new();
     for path in &arguments.snapshot {
-        let keyspace = Keyspace::snapshot(path)?;
+        let keyspace = Keyspace::snapshot(path, global.quiet)?;
         let backup = census_of_file(keyspace, question, prover(), false)?;
         counted.push((path.as_path(), backup));
     }

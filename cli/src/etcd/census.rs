@@ -15,6 +15,7 @@ use tokio::task::block_in_place;
 use super::file::{Age, Keyspace};
 use super::live::{Client, Value};
 use crate::kms::Unwrapper;
+use crate::report::progress::Progress;
 use crate::status::Failure;
 
 /// What to count, and against what.
@@ -310,6 +311,16 @@ pub(crate) async fn census(
     question: &Question<'_>,
     prover: Option<Prover<'_>>,
 ) -> Result<Counted, Failure> {
+    census_shown(etcd, question, prover, &Progress::hidden()).await
+}
+
+/// The same; it can be watched.
+pub(crate) async fn census_shown(
+    etcd: &mut Client,
+    question: &Question<'_>,
+    prover: Option<Prover<'_>>,
+    progress: &Progress,
+) -> Result<Counted, Failure> {
     let mut counter = Counter::new(question, prover);
     let mut revision = None;
     if question.wildcards().is_some() {
@@ -322,15 +333,15 @@ pub(crate) async fn census(
     let mut directories: BTreeSet<_> = counter.directories.keys().cloned().collect();
     directories.insert(counter.home_of_namespaces.clone().into_bytes());
     for directory in &directories {
-        let read = etcd.read(directory, revision, |value| counter.add(&value));
+        let read = etcd.read(directory, revision, progress, |value| counter.add(&value));
         revision = Some(read.await?);
     }
     let gone = counter.settle()?;
     for directory in counter.directories.clone().into_keys() {
         for namespace in &gone {
             let below = [&directory, namespace.as_bytes(), b"/"].concat();
-            etcd.read(&below, revision, |value| counter.add_orphan(&value, &gone))
-                .await?;
+            let add = |value: Value<'_>| counter.add_orphan(&value, &gone);
+            etcd.read(&below, revision, progress, add).await?;
         }
     }
     Ok(counter.counted(revision.unwrap_or_default()))

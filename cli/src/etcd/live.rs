@@ -14,6 +14,7 @@ use atrest_proto::mvccpb::KeyValue;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::args::EtcdFlags;
+use crate::report::progress::Progress;
 use crate::status::{Failure, innermost};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -251,9 +252,11 @@ impl Client {
         &mut self,
         directory: &[u8],
         revision: Option<i64>,
+        progress: &Progress,
         mut each: impl FnMut(Value<'_>),
     ) -> Result<i64, Failure> {
         let mut pages = Pages::below(directory, revision);
+        let mut is_first = true;
         loop {
             let page = self.page(&mut pages).await.map_err(|status| {
                 let (name, reason) = (String::from_utf8_lossy(directory), describe(&status));
@@ -263,6 +266,10 @@ impl Client {
             let Some(page) = page else {
                 return Ok(pages.revision());
             };
+            if std::mem::take(&mut is_first) {
+                progress.expect(pages.count);
+            }
+            progress.advance(page.len() as u64);
             for pair in &page {
                 each(Value {
                     key: &pair.key,
