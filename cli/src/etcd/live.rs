@@ -11,6 +11,7 @@ use atrest_proto::etcdserverpb::{
     CompactionRequest, RangeRequest, RequestOp, StatusRequest, TxnRequest, TxnResponse,
 };
 use atrest_proto::mvccpb::KeyValue;
+use tokio::time::timeout;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::args::EtcdFlags;
@@ -40,6 +41,8 @@ pub(crate) const ON_KUBEADM: &str = "on a kubeadm node: --etcd-endpoints https:/
 pub(crate) struct Client {
     kv: KvClient<Channel>,
     maintenance: MaintenanceClient<Channel>,
+    /// Whether it may have [`Client::stream`].
+    streams: bool,
     /// Of the cluster, in hex as `etcdctl endpoint status` shows it.
     pub(crate) cluster_id: String,
 }
@@ -193,6 +196,7 @@ impl Client {
         Ok(Self {
             kv: KvClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE),
             maintenance: MaintenanceClient::new(channel),
+            streams: true,
             cluster_id: format!("{cluster_id:x}"),
         })
     }
@@ -247,7 +251,7 @@ impl Client {
     }
 
     /// Reads every value below `directory` at one revision: the given one, or the newest. Returns
-    /// the revision. Memory holds one page.
+    /// the revision. Memory holds one page, or what is on its way.
     pub(crate) async fn read(
         &mut self,
         directory: &[u8],
@@ -255,29 +259,76 @@ impl Client {
         progress: &Progress,
         mut each: impl FnMut(Value<'_>),
     ) -> Result<i64, Failure> {
-        let mut pages = Pages::below(directory, revision);
-        let mut is_first = true;
-        loop {
-            let page = self.page(&mut pages).await.map_err(|status| {
-                let (name, reason) = (String::from_utf8_lossy(directory), describe(&status));
-                Failure::unread(format!("cannot read {name} from etcd: {reason}"))
-                    .hint("every value is read at one revision; if that was compacted meanwhile, try again")
-            })?;
-            let Some(page) = page else {
-                return Ok(pages.revision());
-            };
-            if std::mem::take(&mut is_first) {
-                progress.expect(pages.count);
-            }
-            progress.advance(page.len() as u64);
-            for pair in &page {
+        if progress.is_shown() {
+            progress.expect(self.count(directory).await?);
+        }
+        let mut each = |pairs: &[KeyValue]| {
+            progress.advance(pairs.len() as u64);
+            for pair in pairs {
                 each(Value {
                     key: &pair.key,
                     value: &pair.value,
                     mod_revision: pair.mod_revision,
                 });
             }
+        };
+        let mut pages = Pages::below(directory, revision);
+        let failed = |status: tonic::Status| {
+            let (name, reason) = (String::from_utf8_lossy(directory), describe(&status));
+            Failure::unread(format!("cannot read {name} from etcd: {reason}")).hint(
+                "every value is read at one revision; if that was compacted meanwhile, try again",
+            )
+        };
+        let streamed = self.stream(&pages.request, &mut each).await;
+        if let Some(revision) = streamed.map_err(failed)? {
+            return Ok(revision);
         }
+        while let Some(page) = self.page(&mut pages).await.map_err(failed)? {
+            each(&page);
+        }
+        Ok(pages.revision())
+    }
+
+    /// The same in one long answer, which takes less than half the time: etcd reads on while values
+    /// are on their way. `None` before etcd 3.7 and behind a proxy, which have no such answer.
+    async fn stream(
+        &mut self,
+        request: &RangeRequest,
+        each: &mut impl FnMut(&[KeyValue]),
+    ) -> Result<Option<i64>, tonic::Status> {
+        let is_unknown = |status: &tonic::Status| status.code() == tonic::Code::Unimplemented;
+        if !self.streams {
+            return Ok(None);
+        }
+        let request = RangeRequest {
+            limit: 0,
+            ..request.clone()
+        };
+        let asked_for = request.revision;
+        let mut parts = match self.kv.range_stream(request).await {
+            Err(status) if is_unknown(&status) => {
+                self.streams = false;
+                return Ok(None);
+            }
+            answer => answer?.into_inner(),
+        };
+        let mut last = None;
+        loop {
+            let silence = |_| tonic::Status::deadline_exceeded("it stopped in the middle");
+            let part = timeout(REQUEST_TIMEOUT, parts.message());
+            let Some(part) = part.await.map_err(silence)?? else {
+                break;
+            };
+            let part = part.range_response.unwrap_or_default();
+            each(&part.kvs);
+            last = part.header.filter(|_| !part.more);
+        }
+        // Without it the answer was cut off.
+        let last = last.ok_or_else(|| tonic::Status::data_loss("it ended too early"))?;
+        Ok(Some(match asked_for {
+            0 => last.revision,
+            revision => revision,
+        }))
     }
 
     /// The first key of each directory below the prefix, and the revision at which they were read.

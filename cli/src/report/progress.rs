@@ -59,6 +59,11 @@ impl Progress {
         }
     }
 
+    /// Whether anybody may see it.
+    pub(crate) fn is_shown(&self) -> bool {
+        self.line.is_some() || !self.bar.is_hidden()
+    }
+
     /// There is this much more to do.
     pub(crate) fn expect(&self, more: u64) {
         self.bar.inc_length(more);

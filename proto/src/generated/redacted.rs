@@ -322,6 +322,13 @@ impl ::core::fmt::Debug for crate::etcdserverpb::RangeResponse {
             .finish()
     }
 }
+impl ::core::fmt::Debug for crate::etcdserverpb::RangeStreamResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("RangeStreamResponse")
+            .field("range_response", &self.range_response)
+            .finish()
+    }
+}
 impl ::core::fmt::Debug for crate::etcdserverpb::StatusRequest {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         f.debug_struct("StatusRequest")
