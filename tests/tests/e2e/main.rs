@@ -5,6 +5,7 @@
 mod at_rest;
 mod blind;
 mod control_plane;
+mod etcd_engine;
 mod generate;
 mod history;
 mod killed;
