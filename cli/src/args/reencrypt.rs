@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::ValueEnum;
+use clap::{ArgAction, ValueEnum};
 
 use super::{EtcdFlags, KmsSocket};
 
@@ -20,6 +20,16 @@ pub(crate) struct Reencrypt {
     /// What rewrites.
     #[arg(long, value_enum, value_name = "ENGINE", default_value_t = Engine::Api)]
     pub(crate) engine: Engine,
+    /// An API server of the cluster; repeatable, until all are named: never a load balancer
+    /// [default: the kubeconfig's].
+    #[arg(long = "server", value_name = "URL")]
+    pub(crate) servers: Vec<String>,
+    /// The EncryptionConfiguration that every API server runs with; of --engine etcd and svm.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where a KMS plugin can be asked; of --engine etcd and svm [default: the configuration's endpoint].
+    #[arg(long = "kms-socket", value_name = "NAME=PATH")]
+    pub(crate) kms_sockets: Vec<KmsSocket>,
     #[command(flatten)]
     pub(crate) pace: Pace,
     /// Only count what would be asked to be rewritten.
@@ -34,25 +44,19 @@ pub(crate) struct Reencrypt {
 /// What rewrites.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Engine {
-    /// The API server, asked by empty patches.
+    /// The API servers, asked by empty patches. With --etcd-endpoints the objects are found by etcd's keys,
+    /// not by lists.
     Api,
     /// This program, in etcd: ten times as fast, and past admission and audit.
     Etcd,
+    /// The cluster's own StorageVersionMigration controller.
+    Svm,
 }
 
-/// What the engine that writes to etcd needs besides etcd.
+/// What the engine that writes to etcd needs besides.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "--engine etcd")]
 pub(crate) struct InEtcd {
-    /// The EncryptionConfiguration that every API server runs with.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// The address of a further API server, beside the kubeconfig's; repeatable, until all are named.
-    #[arg(long = "server", value_name = "URL")]
-    pub(crate) servers: Vec<String>,
-    /// Where a KMS plugin can be asked [default: the configuration's endpoint].
-    #[arg(long = "kms-socket", value_name = "NAME=PATH")]
-    pub(crate) kms_sockets: Vec<KmsSocket>,
     /// The namespace in which canaries are made.
     #[arg(long, value_name = "NAMESPACE", default_value = "kube-system")]
     pub(crate) canary_namespace: String,
@@ -67,20 +71,22 @@ pub(crate) struct InEtcd {
     pub(crate) yes: bool,
 }
 
-impl InEtcd {
-    /// Whether something was said that means nothing to another engine.
-    pub(crate) fn is_given(&self) -> bool {
-        self.config.is_some()
-            || !self.servers.is_empty()
-            || !self.kms_sockets.is_empty()
-            || self.unverified_config
-    }
-}
-
 /// How hard a rewrite may work the API server.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Pace {
-    /// Requests in flight.
+    /// Send no more than leaves other clients their answers as quickly as before; with `=false`, as
+    /// many as the API servers take [default: true].
+    #[arg(
+        long,
+        global = true,
+        value_name = "BOOL",
+        action = ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub(crate) gentle: Option<bool>,
+    /// Requests in flight at most [default: 8, or 64 with --gentle=false].
     #[arg(long, global = true, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) max_in_flight: Option<u16>,
     /// Objects a second [default: no limit].

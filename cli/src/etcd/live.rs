@@ -48,6 +48,8 @@ pub(crate) struct Usage {
     pub(crate) quota: Option<Quota>,
     /// Whether it takes no writes until somebody makes room.
     pub(crate) is_full: bool,
+    /// Entries of the log that are agreed upon and not applied.
+    pub(crate) backlog: u64,
 }
 
 /// etcd's `--quota-backend-bytes`.
@@ -116,6 +118,12 @@ impl Pages {
 pub(crate) struct FirstKeys {
     pub(crate) keys: Vec<Vec<u8>>,
     pub(crate) revision: i64,
+}
+
+/// A key and when it was written.
+pub(crate) struct Key {
+    pub(crate) key: Vec<u8>,
+    pub(crate) mod_revision: i64,
 }
 
 /// A stored value and when it was written.
@@ -302,6 +310,50 @@ impl Client {
         }
     }
 
+    /// The first `limit` keys below `directory` from `from` on, as they are now.
+    ///
+    /// A limit on modification revisions is not sent with it: etcd would then read every value of the
+    /// rest for each page.
+    pub(crate) async fn keys(
+        &mut self,
+        directory: &[u8],
+        from: &[u8],
+        limit: u32,
+    ) -> Result<Vec<Key>, Failure> {
+        let request = RangeRequest {
+            key: from.to_vec(),
+            range_end: range_end(directory),
+            limit: limit.into(),
+            keys_only: true,
+            ..RangeRequest::default()
+        };
+        let page = self.kv.range(request).await.map_err(|status| {
+            let (name, reason) = (String::from_utf8_lossy(directory), describe(&status));
+            Failure::unread(format!("cannot list {name} in etcd: {reason}"))
+        })?;
+        let pairs = page.into_inner().kvs.into_iter();
+        let keys = pairs.map(|pair| Key {
+            key: pair.key,
+            mod_revision: pair.mod_revision,
+        });
+        Ok(keys.collect())
+    }
+
+    /// How many keys there are below `directory`.
+    pub(crate) async fn count(&mut self, directory: &[u8]) -> Result<u64, Failure> {
+        let request = RangeRequest {
+            key: directory.to_vec(),
+            range_end: range_end(directory),
+            count_only: true,
+            ..RangeRequest::default()
+        };
+        let answer = self.kv.range(request).await.map_err(|status| {
+            let (name, reason) = (String::from_utf8_lossy(directory), describe(&status));
+            Failure::unread(format!("cannot count {name} in etcd: {reason}"))
+        })?;
+        Ok(answer.into_inner().count.try_into().unwrap_or_default())
+    }
+
     /// The value of a key; `None` where there is no such key.
     pub(crate) async fn get(&mut self, key: &str) -> Result<Option<SecretBytes>, Failure> {
         let request = RangeRequest {
@@ -367,6 +419,7 @@ impl Client {
                 ..0 => Some(Quota::Off),
                 quota => Some(Quota::Bytes(bytes(quota))),
             },
+            backlog: status.raft_index.saturating_sub(status.raft_applied_index),
             is_full: status.errors.iter().any(|alarm| alarm.contains("NOSPACE")),
         })
     }
@@ -381,27 +434,6 @@ impl Client {
             Err(status) if is_compacted(&status) => Ok(()),
             answer => answer.map(|_| ()),
         }
-    }
-
-    /// The first keys below a directory, and when each was written.
-    pub(crate) async fn keys(
-        &mut self,
-        directory: &[u8],
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, i64)>, Failure> {
-        let request = RangeRequest {
-            key: directory.to_vec(),
-            range_end: range_end(directory),
-            limit: limit as i64,
-            keys_only: true,
-            ..RangeRequest::default()
-        };
-        let response = self.kv.range(request).await.map_err(|status| {
-            let (name, reason) = (String::from_utf8_lossy(directory), describe(&status));
-            Failure::unread(format!("cannot read {name} from etcd: {reason}"))
-        })?;
-        let pairs = response.into_inner().kvs.into_iter();
-        Ok(pairs.map(|pair| (pair.key, pair.mod_revision)).collect())
     }
 
     /// When a key was written; `None` where there is no such key.

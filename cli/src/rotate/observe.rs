@@ -85,16 +85,16 @@ pub(super) async fn stored_here(
     resources: &[GroupResource],
 ) -> Result<(), Failure> {
     /// Objects to look at before it is believed that they are elsewhere: any may change meanwhile.
-    const LOOKS: usize = 5;
+    const LOOKS: u32 = 5;
 
     for name in resources {
         let failed = |error: cluster::Error| server_failure(server, &error);
         let Some(resource) = cluster::find(server, name).await.map_err(failed)? else {
             continue;
         };
-        let page = server.list(&resource, None).await.map_err(failed)?;
+        let page = server.list(&resource, None, LOOKS).await.map_err(failed)?;
         let mut found = page.objects.is_empty();
-        for object in page.objects.iter().take(LOOKS) {
+        for object in &page.objects {
             let key = format!("{}{object}", name.directory(prefix));
             let revision = etcd.mod_revision(&key).await?;
             found |= revision.map(|revision| revision.to_string()).as_ref()

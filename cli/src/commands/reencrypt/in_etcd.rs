@@ -3,12 +3,10 @@
 use std::path::Path;
 use std::time::Instant;
 
-use atrest_core::at_rest::{Expectation, GroupResource, State};
-use atrest_core::encryption_config::Provider;
+use atrest_core::at_rest::{Expectation, GroupResource};
 
-use super::{Report, find};
+use super::{Report, find, servers, would_rewrite};
 use crate::args::{Global, Reencrypt};
-use crate::cluster::ApiServer;
 use crate::commands::confirmed;
 use crate::configuration::{self, Loaded};
 use crate::etcd::{self, Question};
@@ -17,7 +15,7 @@ use crate::report;
 use crate::report::progress::Progress;
 use crate::rotate::Lock;
 use crate::rotate::rewrite::Pace;
-use crate::rotate::rewrite::etcd::{Barrier, Engine, IN_FLIGHT, Means};
+use crate::rotate::rewrite::etcd::{Barrier, Engine, Means};
 use crate::status::{ExitStatus, Failure};
 
 const SKIPPED: &str = "\
@@ -30,10 +28,7 @@ pub(super) async fn run(global: &Global, arguments: &Reencrypt) -> Result<ExitSt
     let flags = &arguments.in_etcd;
     let path = config(arguments)?;
     let file = configuration::load(path)?;
-    let mut servers = vec![ApiServer::connect(global).await?];
-    for url in &flags.servers {
-        servers.push(ApiServer::connect_to(global, url, None, None).await?);
-    }
+    let servers = servers(global, arguments).await?;
     for name in &arguments.resources {
         find(&servers[0], name).await?;
     }
@@ -58,16 +53,13 @@ pub(super) async fn run(global: &Global, arguments: &Reencrypt) -> Result<ExitSt
         report::say(SKIPPED);
     }
     let _lock = Lock::acquire(&flags.state_dir)?;
-    let pace = Pace {
-        in_flight: arguments.pace.max_in_flight.unwrap_or(IN_FLIGHT),
-        rate: arguments.pace.max_rate,
-    };
+    let pace = Pace::default().with(&arguments.pace);
     let mut engine = Engine::new(Means {
         servers: &servers,
         etcd,
         flags: &arguments.etcd,
         configuration: &file.configuration,
-        sockets: &flags.kms_sockets,
+        sockets: &arguments.kms_sockets,
         dek_source,
         state_dir: &flags.state_dir,
         canary_namespace: &flags.canary_namespace,
@@ -83,14 +75,14 @@ pub(super) async fn run(global: &Global, arguments: &Reencrypt) -> Result<ExitSt
         if !outcome.set_aside.is_empty() {
             status = ExitStatus::Stopped;
         }
-        let report = Report::new("etcd", name, outcome, start.elapsed().as_secs_f64());
+        let report = Report::new("etcd", name, outcome, start);
         report::render(global.output, &report, || report.text())?;
     }
     Ok(status)
 }
 
 fn config(arguments: &Reencrypt) -> Result<&Path, Failure> {
-    let config = arguments.in_etcd.config.as_deref();
+    let config = arguments.config.as_deref();
     config.ok_or_else(|| {
         Failure::unusable("--engine etcd encrypts by itself, and has no configuration")
             .hint("name the file that every API server runs with: --config FILE")
@@ -115,7 +107,7 @@ async fn dry_run(
     resources: &[GroupResource],
 ) -> Result<ExitStatus, Failure> {
     let configuration = &file.configuration;
-    let key_ids = kms::key_ids(configuration, &arguments.in_etcd.kms_sockets).await;
+    let key_ids = kms::key_ids(configuration, &arguments.kms_sockets).await;
     let question = Question {
         prefix: arguments.etcd.prefix(),
         resources,
@@ -128,23 +120,6 @@ async fn dry_run(
         }),
         max_listed: 0,
     };
-    let counted = etcd::census(etcd, &question, None).await?;
-    for resource in &counted.census.resources {
-        let chain = configuration.chain(&resource.resource);
-        let plaintext = resource.count(State::Plaintext);
-        let (mut stale, mut current) =
-            (resource.count(State::Stale), resource.count(State::Current));
-        match chain.first() {
-            None | Some(Provider::Identity) => current += plaintext,
-            Some(_) => stale += plaintext,
-        }
-        let total = resource.total();
-        report::say(format!(
-            "{}: of {total} objects {stale} would be rewritten, {current} are current, {} cannot be judged \
-             or read",
-            resource.resource,
-            total - stale - current,
-        ));
-    }
+    would_rewrite(etcd, &question).await?;
     Ok(ExitStatus::Done)
 }

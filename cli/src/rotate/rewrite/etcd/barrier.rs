@@ -71,30 +71,29 @@ impl Barrier<'_> {
         resource: &GroupResource,
     ) -> Result<(), Failure> {
         /// Any may change or be deleted meanwhile, or not be readable.
-        const LOOKS: usize = 20;
+        const LOOKS: u32 = 20;
 
         let failed = |error: cluster::Error| server_failure(server, &error);
         let Some(api) = cluster::find(server, resource).await.map_err(failed)? else {
             return Ok(());
         };
-        let directory = resource.directory(self.prefix);
-        let keys = etcd.keys(directory.as_bytes(), LOOKS).await?;
+        let directory = resource.directory(self.prefix).into_bytes();
+        let keys = etcd.keys(&directory, &directory, LOOKS).await?;
         let mut agree = keys.is_empty()
             && server
-                .list(&api, None)
+                .list(&api, None, 1)
                 .await
                 .map_err(failed)?
                 .objects
                 .is_empty();
-        for (key, mod_revision) in keys {
-            let object = key
-                .strip_prefix(directory.as_bytes())
-                .and_then(ObjectKey::parse);
+        for key in keys {
+            let object = key.key.strip_prefix(&*directory);
+            let object = object.and_then(ObjectKey::parse);
             if let (false, Some(object)) = (agree, object) {
                 let seen = server
                     .metadata(&api, object.namespace.as_deref(), &object.name)
                     .await;
-                agree = seen.is_ok_and(|it| it.resource_version == mod_revision.to_string());
+                agree = seen.is_ok_and(|it| it.resource_version == key.mod_revision.to_string());
             }
         }
         match agree {

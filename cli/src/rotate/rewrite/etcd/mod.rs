@@ -5,15 +5,11 @@
 //! no priority. Its watchers see ordinary updates. Nothing is written before canaries of ours prove
 //! that every API server reads what this writes.
 
-mod answer;
 mod barrier;
 mod batch;
 mod canary;
 mod cipher;
-mod connection;
 mod pass;
-mod quota;
-mod space;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,8 +20,8 @@ use atrest_core::encryption_config::{EncryptionConfiguration, Kms, KmsVersion, P
 pub(crate) use self::barrier::Barrier;
 use self::canary::Perch;
 use self::cipher::Cipher;
-use self::connection::Connection;
 use self::pass::Rewrite;
+use super::connection::Connection;
 use super::{Outcome, Pace};
 use crate::args::{EtcdFlags, KmsSocket};
 use crate::cluster::ApiServer;

@@ -9,14 +9,14 @@ use atrest_proto::etcdserverpb::TxnResponse;
 use atrest_proto::mvccpb::KeyValue;
 use tokio::task::{JoinError, JoinSet};
 
-use super::answer::Trouble;
 use super::batch::{Batch, Batcher, Item, Mark, Sent};
 use super::canary::{Canaries, Perch};
 use super::cipher::{Cipher, Value};
-use super::connection::{Connection, Page};
-use super::space::{Space, no_space};
 use crate::etcd::describe;
 use crate::report::progress::Progress;
+use crate::rotate::rewrite::answer::Trouble;
+use crate::rotate::rewrite::connection::{Connection, Page};
+use crate::rotate::rewrite::space::{Space, no_space};
 use crate::rotate::rewrite::{Outcome, Pace, SetAside};
 use crate::status::Failure;
 
@@ -398,7 +398,7 @@ struct Throttle {
 impl Throttle {
     fn new(pace: Pace) -> Self {
         Self {
-            in_flight: pace.in_flight.into(),
+            in_flight: pace.in_flight.unwrap_or(super::IN_FLIGHT).into(),
             rate: pace.rate,
             start: None,
             sent: 0,

@@ -39,6 +39,11 @@ impl Space {
         }
     }
 
+    /// What was asked for last while there was room.
+    pub(super) fn usage(&self) -> Option<&Usage> {
+        self.usage.as_ref()
+    }
+
     /// A transaction was applied.
     pub(super) fn finish(&mut self, revision: i64) {
         self.history.finish(revision, Instant::now());

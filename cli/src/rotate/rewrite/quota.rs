@@ -143,6 +143,7 @@ mod tests {
             in_use: in_use * MIB,
             quota,
             is_full: false,
+            backlog: 0,
         }
     }
 
