@@ -41,7 +41,8 @@ async fn a_server_that_has_not_taken_up_the_key_is_named_and_nothing_is_changed(
     }
     let socket = format!("atrest={}", ahead.socket().display());
     let [first, second] = [0, 1].map(|server| plane.servers[server].url.clone());
-    let run = ["--server", &second, "--kms-socket", &socket];
+    let both = ["--server", &first, "--server", &second];
+    let run = [&both[..], &["--kms-socket", &socket]].concat();
     let refused = reencrypt(&plane, &run).expect(2).stderr;
     assert!(refused.contains("writes with another key"), "{refused}");
     assert!(refused.contains(&first), "{refused}");
@@ -51,7 +52,7 @@ async fn a_server_that_has_not_taken_up_the_key_is_named_and_nothing_is_changed(
         stored.assert_readable(&plane.client(server).await).await;
     }
     // With the servers' own plugin, through both of them.
-    reencrypt(&plane, &["--server", &second]).expect(0);
+    reencrypt(&plane, &both).expect(0);
     stored_values::assert_prefix(&plane, stored.len(), "k8s:enc:kms:v2:atrest:");
     for server in 0..2 {
         stored.assert_readable(&plane.client(server).await).await;

@@ -116,7 +116,7 @@ async fn the_file_of_another_server_or_of_none_is_refused_and_nothing_is_written
     );
     refused("rejected", &["--config", &rejected], 2, "would reject");
     plane.load(0, config.as_bytes());
-    let lagging = ["--server", &second];
+    let lagging = ["--server", &plane.servers[0].url, "--server", &second];
     refused(
         "the second lags",
         &lagging,
@@ -188,5 +188,5 @@ async fn the_file_of_another_server_or_of_none_is_refused_and_nothing_is_written
         &not_loaded,
     ];
     let api = atrest::run(api).expect(2);
-    assert!(api.stderr.contains("--engine etcd"), "{}", api.stderr);
+    assert!(api.stderr.contains("of --engine etcd"), "{}", api.stderr);
 }
