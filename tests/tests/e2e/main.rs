@@ -6,6 +6,7 @@ mod api_engine;
 mod at_rest;
 mod blind;
 mod control_plane;
+mod etcd_engine;
 mod generate;
 mod history;
 mod killed;

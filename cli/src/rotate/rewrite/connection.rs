@@ -75,15 +75,22 @@ impl Connection {
         &mut self,
         keys: &[Vec<u8>],
     ) -> Result<Vec<Option<KeyValue>>, Failure> {
-        loop {
-            match self.client.values(keys.iter().cloned()).await {
-                Ok(values) => {
+        let mut values = Vec::with_capacity(keys.len());
+        let mut most = keys.len();
+        while let Some(next) = keys.get(values.len()..).filter(|left| !left.is_empty()) {
+            let next = &next[..most.min(next.len())];
+            match self.client.values(next.iter().cloned()).await {
+                Ok(read) => {
                     self.answered();
-                    return Ok(values);
+                    values.extend(read);
+                }
+                Err(status) if Trouble::of(&status) == Trouble::TooManyOperations && most > 1 => {
+                    most /= 2;
                 }
                 Err(status) => self.recover(&status).await?,
             }
         }
+        Ok(values)
     }
 
     pub(super) async fn usage(&mut self) -> Result<Usage, Failure> {
