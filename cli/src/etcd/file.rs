@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use atrest_core::at_rest::{LOOKAHEAD, LOOKBEHIND, Part, Residue};
-use atrest_core::etcd::{Database, KEY_BUCKET, Log, ReadAt, Replay, Replayed, Row};
+use atrest_core::etcd::{Database, KEY_BUCKET, Log, ReadAt, Replay, Replayed, Row, Standing};
 use atrest_core::secret::SecretBytes;
 use atrest_proto::mvccpb::KeyValue;
 use rustix::fs::{FlockOperation, flock};
@@ -21,6 +21,8 @@ use crate::status::Failure;
 /// `etcdctl snapshot save` appends a SHA-256 to the database, whose size is a multiple of a sector.
 const HASH: u64 = 32;
 const SECTOR: u64 = 512;
+
+const TAKE_A_SNAPSHOT: &str = "take a snapshot of the running cluster with etcdctl snapshot save";
 
 /// The first bytes of a file.
 struct Head {
@@ -102,6 +104,7 @@ impl Keyspace {
         let mut keyspace = Self::open(&database, part, None)?;
         let applied = keyspace.consistent_index()?;
         let members = keyspace.count(b"members")?;
+        let standing = keyspace.standing()?;
         let log = read_log(&path.join("member/wal"), applied)?;
         let (committed, open) = log
             .entries(members == 1)
@@ -115,9 +118,10 @@ impl Keyspace {
                  have them",
                 path.display()
             ))
-            .hint("take a snapshot of the running cluster with etcdctl snapshot save"));
+            .hint(TAKE_A_SNAPSHOT));
         }
-        let replay = Replay::new(committed).map_err(|error| unusable(path, error))?;
+        let replay = Replay::new(committed, standing)
+            .map_err(|error| unusable(path, error).hint(TAKE_A_SNAPSHOT))?;
         keyspace.replay = Some(replay).filter(|replay| !replay.is_empty());
         keyspace.member = Some(path.join("member"));
         Ok(keyspace)
@@ -151,6 +155,19 @@ impl Keyspace {
         })?;
         self.compacted = compacted;
         index.ok_or_else(|| unusable(&self.path, "it does not say what it has applied"))
+    }
+
+    /// What decides, beside the pairs, what the log changes.
+    fn standing(&mut self) -> Result<Standing, Failure> {
+        let mut standing = Standing::default();
+        let path = self.path.clone();
+        for bucket in Standing::BUCKETS {
+            self.walk(bucket, &mut |key, value| {
+                let taken = standing.take(bucket, key, value);
+                taken.map_err(|error| unusable(&path, error))
+            })?;
+        }
+        Ok(standing)
     }
 
     fn count(&mut self, bucket: &[u8]) -> Result<u64, Failure> {

@@ -8,6 +8,11 @@
 //!
 //! A length of 0 is where the preallocated rest of a segment begins. Each record carries the CRC-32C
 //! of all data up to it, across segments.
+//!
+//! etcd takes a record that is cut off, or that a sector of zeros is in, for one that it was about to
+//! write when it was killed, and goes on without all that follows. A copy that ends early and a changed
+//! length look the same. So here the rest has to be zero to the end of the file, which is longer than
+//! what is written to it.
 
 use std::io::{self, Read};
 
@@ -16,6 +21,10 @@ use prost::Message;
 
 /// Larger than what etcd ever appends at once, unless it was told to take requests of such a size.
 const MAX_RECORD: u64 = 64 << 20;
+/// A segment has this size from its beginning on; once it is full it is cut to what is written.
+const SEGMENT: u64 = 64_000_000;
+/// In front of a record's data are at most its type, its checksum, and a length.
+const RECORD_HEADER: usize = 23;
 
 const METADATA: i64 = 1;
 const ENTRY: i64 = 2;
@@ -87,8 +96,12 @@ impl Log {
             let mut length = [0; 8];
             read(segment, &mut length, offset)?;
             let length = u64::from_le_bytes(length);
+            let damaged = |what| WalError::Damaged { offset, what };
             if length == 0 {
-                break;
+                return match is_zero(segment, offset + 8, size)? {
+                    true => Ok(()),
+                    false => Err(damaged("its length is zero, and something follows")),
+                };
             }
             let bytes = length & !(0xff << 56);
             let padding = if length >> 63 == 1 {
@@ -96,21 +109,26 @@ impl Log {
             } else {
                 0
             };
-            let damaged = |what| WalError::Damaged { offset, what };
             let end = offset + 8 + bytes + padding;
             if end > size {
-                return torn(is_last, damaged("it goes beyond the end"));
+                return Err(damaged("it goes beyond the end of the file"));
             }
             if bytes > MAX_RECORD {
                 return Err(damaged("it is too long"));
             }
             let mut frame = vec![0; (bytes + padding) as usize];
             read(segment, &mut frame, offset)?;
+            let mut torn = |at_most: usize, what| {
+                let whole = whole_sectors(&frame, offset + 8);
+                let is_torn = is_last
+                    && whole < frame.len()
+                    && whole <= at_most
+                    && frame[whole..].iter().all(|byte| *byte == 0)
+                    && is_zero(segment, end, size)?;
+                if is_torn { Ok(()) } else { Err(damaged(what)) }
+            };
             let Ok(record) = Record::decode(&frame[..bytes as usize]) else {
-                return torn(
-                    is_last && has_hole(&frame, offset + 8),
-                    damaged("it is no record"),
-                );
+                return torn(RECORD_HEADER, "it is no record");
             };
             if record.r#type == CHECKSUM {
                 // The first segment that is left may begin anywhere.
@@ -121,12 +139,16 @@ impl Log {
             } else {
                 self.crc = crc32c::crc32c_append(self.crc, &record.data);
                 if self.crc != record.crc {
-                    let is_torn = is_last && has_hole(&frame, offset + 8);
-                    return torn(is_torn, damaged("its checksum is another one"));
+                    return torn(usize::MAX, "its checksum is another one");
                 }
                 self.take(&record).map_err(damaged)?;
             }
             offset = end;
+        }
+        let is_cut = is_last && size < SEGMENT;
+        if is_cut || offset != size {
+            let what = "the file is cut off before it";
+            return Err(WalError::Damaged { offset, what });
         }
         Ok(())
     }
@@ -183,24 +205,38 @@ impl Log {
     }
 }
 
-fn torn(is_torn: bool, error: WalError) -> Result<(), WalError> {
-    if is_torn { Ok(()) } else { Err(error) }
-}
-
 fn read(segment: &mut impl Read, buffer: &mut [u8], offset: u64) -> Result<(), WalError> {
     segment
         .read_exact(buffer)
         .map_err(|source| WalError::Read { offset, source })
 }
 
-/// Whether a whole sector of the frame is zero: written to the file's size, but not to the disk.
-fn has_hole(frame: &[u8], start: u64) -> bool {
+/// Whether all from `offset` to the end of the segment is zero.
+fn is_zero(segment: &mut impl Read, mut offset: u64, size: u64) -> Result<bool, WalError> {
+    const ZEROS: [u8; 4096] = [0; 4096];
+
+    let mut buffer = ZEROS;
+    while offset < size {
+        let length = (size - offset).min(ZEROS.len() as u64) as usize;
+        read(segment, &mut buffer[..length], offset)?;
+        if buffer[..length] != ZEROS[..length] {
+            return Ok(false);
+        }
+        offset += length as u64;
+    }
+    Ok(true)
+}
+
+/// How much of the frame stands before the first whole sector of zeros: one that was written to the
+/// file's size, but not to the disk.
+fn whole_sectors(frame: &[u8], start: u64) -> usize {
     const SECTOR: u64 = 512;
 
     let to_boundary = (SECTOR - start % SECTOR) as usize;
     let (first, rest) = frame.split_at(to_boundary.min(frame.len()));
-    let mut sectors = std::iter::once(first).chain(rest.chunks(SECTOR as usize));
-    sectors.any(|sector| !sector.is_empty() && sector.iter().all(|byte| *byte == 0))
+    let sectors = std::iter::once(first).chain(rest.chunks(SECTOR as usize));
+    let whole = sectors.take_while(|sector| sector.iter().any(|byte| *byte != 0));
+    whole.map(<[u8]>::len).sum()
 }
 
 #[cfg(test)]
@@ -262,7 +298,16 @@ mod tests {
         segment
     }
 
+    /// The last segment has room behind what is written.
     fn read_all(bytes: &[u8], is_last: bool) -> Result<Log, WalError> {
+        let mut bytes = bytes.to_vec();
+        if is_last {
+            bytes.resize(bytes.len() + 70_000, 0);
+        }
+        read_as_it_is(&bytes, is_last)
+    }
+
+    fn read_as_it_is(bytes: &[u8], is_last: bool) -> Result<Log, WalError> {
         let mut log = Log::new(1);
         log.read_segment(&mut &*bytes, bytes.len() as u64, is_last)?;
         Ok(log)
@@ -274,9 +319,7 @@ mod tests {
 
     #[test]
     fn what_is_not_in_the_database_yet_is_applied() {
-        let mut bytes = segment().bytes;
-        bytes.resize(bytes.len() + 1000, 0); // preallocated
-        let log = read_all(&bytes, true).unwrap();
+        let log = read_all(&segment().bytes, true).unwrap();
         assert_eq!(
             data(log.entries(true).unwrap().0),
             [b"first", &b"second"[..]]
@@ -297,6 +340,7 @@ mod tests {
         };
         second.push(CHECKSUM, Vec::new());
         second.entry(4, b"third");
+        second.bytes.extend([0; 8]);
         let mut log = read_all(&first.bytes, false).unwrap();
         log.read_segment(&mut &*second.bytes, second.bytes.len() as u64, true)
             .unwrap();
@@ -329,27 +373,47 @@ mod tests {
 
     #[test]
     fn a_torn_end_counts_in_the_last_segment_only() {
-        let bytes = segment().bytes;
-        let torn = &bytes[..bytes.len() - 8];
-        assert_eq!(
-            read_all(torn, true).unwrap().entries(true).unwrap().0.len(),
-            2
-        );
-        assert!(read_all(torn, false).is_err());
+        let mut segment = segment();
+        segment.entry(4, &[b'x'; 2000]);
+        let whole = segment.bytes.clone();
+        // Written up to a sector of its data, or up to its length.
+        for written in [whole.len() / 512 * 512, whole.len() - 2016] {
+            let mut torn = whole[..written].to_vec();
+            torn.resize(whole.len(), 0);
+            let log = read_all(&torn, true).unwrap();
+            assert_eq!(log.entries(true).unwrap().0.len(), 2);
+            assert!(read_all(&torn, false).is_err());
+            torn.extend([0; 4096]);
+            torn.push(1);
+            assert!(read_all(&torn, true).is_err(), "something follows");
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_cut_off_is_refused() {
+        let segment = segment().bytes;
+        let mut whole = segment.clone();
+        whole.resize(whole.len() + 16, 0);
+        for length in 0..whole.len() {
+            let read = read_as_it_is(&whole[..length], true);
+            assert_eq!(read.is_ok(), length >= segment.len() + 8, "{length} bytes");
+        }
     }
 
     #[test]
     fn each_flipped_bit_of_data_is_found() {
-        let Segment { bytes, types, .. } = segment();
+        let mut segment = segment();
+        segment.entry(4, &[b'x'; 600]);
+        segment.entry(5, b"last");
+        let Segment { bytes, types, .. } = segment;
         for at in (0..bytes.len()).filter(|at| !types.contains(at)) {
-            for bit in 0..8 {
+            for (bit, is_last) in (0..8).flat_map(|bit| [(bit, true), (bit, false)]) {
                 let mut bytes = bytes.clone();
                 bytes[at] ^= 1 << bit;
-                let log = read_all(&bytes, false);
+                let log = read_all(&bytes, is_last);
                 if let Some(Ok((entries, _))) = log.as_ref().ok().map(|log| log.entries(true)) {
-                    let entries = data(entries);
-                    let whole = [b"first", &b"second"[..]];
-                    assert!(whole.starts_with(&entries), "byte {at}, bit {bit}");
+                    let whole = [b"first", &b"second"[..], &[b'x'; 600], b"last"];
+                    assert_eq!(data(entries), whole, "byte {at}, bit {bit}, {is_last}");
                 }
             }
         }
