@@ -14,9 +14,10 @@
 //! length look the same. So here the rest has to be zero to the end of the file, which is longer than
 //! what is written to it.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 
-use atrest_proto::wal::{Entry, HardState, Record, Snapshot};
+use atrest_proto::wal::{ConfChange, Entry, HardState, Metadata, Record, Snapshot};
 use prost::Message;
 
 /// Larger than what etcd ever appends at once, unless it was told to take requests of such a size.
@@ -60,19 +61,31 @@ pub enum WalError {
 pub struct Log {
     /// The entries that count, in the order of their indices.
     entries: Vec<Entry>,
+    /// The index of the last entry, whether it counts or not.
+    last: u64,
     /// The last index known to be committed.
     commit: u64,
     /// Entries up to this one are in the database already.
     applied: u64,
     /// The newest snapshot that the log goes on from.
     snapshot: u64,
+    /// Whose it is: a member of a cluster.
+    owner: Option<Metadata>,
     crc: u32,
 }
 
-/// The log does not reach as far as it says itself, or the database is older than the log goes back.
+/// Why a log and a database are not those of one member.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the log and the database do not fit: files of the member are missing")]
-pub struct Incomplete;
+#[non_exhaustive]
+pub enum Unfit {
+    /// The log does not reach as far as it says itself, or the database is older than the log goes
+    /// back.
+    #[error("the log and the database do not fit: files of the member are missing")]
+    Incomplete,
+    /// The database does not know the member that wrote the log.
+    #[error("the log is that of a member which the database does not know")]
+    Foreign,
+}
 
 impl Log {
     /// An empty log; `applied` is the database's consistent index.
@@ -166,6 +179,7 @@ impl Log {
                 if entry.index > last.saturating_add(1) {
                     return Err("entries are missing before it");
                 }
+                self.last = entry.index;
                 if entry.index > self.applied {
                     self.entries.push(entry);
                 }
@@ -179,29 +193,59 @@ impl Log {
                     Snapshot::decode(&*record.data).map_err(|_| "it holds no snapshot")?;
                 self.snapshot = self.snapshot.max(snapshot.index);
             }
-            METADATA => {}
+            METADATA => {
+                let owner = Metadata::decode(&*record.data)
+                    .map_err(|_| "it does not say whose log this is")?;
+                if self.owner.is_some_and(|before| before != owner) {
+                    return Err("it is of another member than the one before");
+                }
+                self.owner = Some(owner);
+            }
             _ => return Err("its type is unknown"),
         }
         Ok(())
     }
 
     /// The entries that a restarted member would apply to its database, and those behind that only a
-    /// majority of the members could commit. The only member of a cluster is its majority.
-    pub fn entries(&self, is_only_member: bool) -> Result<(&[Entry], &[Entry]), Incomplete> {
-        let last = self.entries.last().map_or(0, |entry| entry.index);
-        let reaches = last.max(self.applied).max(self.snapshot);
+    /// majority of the members could commit. The only member of a cluster is its majority; `members`
+    /// are those that the database has.
+    pub fn entries(&self, mut members: BTreeSet<u64>) -> Result<(&[Entry], &[Entry]), Unfit> {
+        let is_owner = |owner: &Metadata| members.is_empty() || members.contains(&owner.node_id);
+        if !self.owner.as_ref().is_none_or(is_owner) {
+            return Err(Unfit::Foreign);
+        }
+        let reaches = self.last.max(self.snapshot);
         // A snapshot beyond the commit was never taken up.
         let is_behind = self.applied < self.snapshot && self.snapshot <= self.commit;
-        if self.commit > reaches || is_behind {
-            return Err(Incomplete);
+        if reaches < self.commit.max(self.applied) || is_behind {
+            return Err(Unfit::Incomplete);
         }
-        let committed = match is_only_member {
-            true => self.entries.len(),
-            false => self
-                .entries
-                .partition_point(|entry| entry.index <= self.commit),
+        let known = self
+            .entries
+            .partition_point(|entry| entry.index <= self.commit);
+        for entry in self.entries[..known].iter().filter(|it| it.r#type != 0) {
+            change_members(entry, &mut members);
+        }
+        let committed = match members.len() {
+            1 => self.entries.len(),
+            _ => known,
         };
         Ok(self.entries.split_at(committed))
+    }
+}
+
+/// What cannot be read leaves more than one member: no majority is assumed.
+fn change_members(entry: &Entry, members: &mut BTreeSet<u64>) {
+    match ConfChange::decode(&*entry.data) {
+        Ok(change) if entry.r#type == 1 => match change.r#type {
+            1 => {
+                members.remove(&change.node_id);
+            }
+            _ => {
+                members.insert(change.node_id);
+            }
+        },
+        _ => members.extend([0, u64::MAX]),
     }
 }
 
@@ -313,6 +357,10 @@ mod tests {
         Ok(log)
     }
 
+    fn only() -> BTreeSet<u64> {
+        [1].into()
+    }
+
     fn data(entries: &[Entry]) -> Vec<&[u8]> {
         entries.iter().map(|entry| &*entry.data).collect()
     }
@@ -321,14 +369,74 @@ mod tests {
     fn what_is_not_in_the_database_yet_is_applied() {
         let log = read_all(&segment().bytes, true).unwrap();
         assert_eq!(
-            data(log.entries(true).unwrap().0),
+            data(log.entries(only()).unwrap().0),
             [b"first", &b"second"[..]]
         );
-        let (committed, open) = log.entries(false).unwrap();
+        let (committed, open) = log.entries([1, 2].into()).unwrap();
         assert_eq!(
             (data(committed), data(open)),
             (vec![&b"first"[..]], vec![&b"second"[..]])
         );
+    }
+
+    /// As a member's first entry is the one that adds itself.
+    #[test]
+    fn the_log_changes_who_the_members_are() {
+        let committed = |changes: &[(i32, u64)], members: &[u64]| {
+            let mut segment = Segment::default();
+            segment.entry(1, b"applied");
+            for (index, (r#type, node_id)) in (2..).zip(changes) {
+                let change = ConfChange {
+                    r#type: *r#type,
+                    node_id: *node_id,
+                    ..ConfChange::default()
+                };
+                let entry = Entry {
+                    r#type: 1,
+                    index,
+                    data: change.encode_to_vec(),
+                    ..Entry::default()
+                };
+                segment.push(ENTRY, entry.encode_to_vec());
+            }
+            let commit = 1 + changes.len() as u64;
+            let state = HardState {
+                commit,
+                ..HardState::default()
+            };
+            segment.push(STATE, state.encode_to_vec());
+            segment.entry(commit + 1, b"open");
+            let log = read_all(&segment.bytes, true).unwrap();
+            let (_, open) = log.entries(members.iter().copied().collect()).unwrap();
+            open.is_empty()
+        };
+        assert!(committed(&[(0, 1)], &[]));
+        assert!(committed(&[(2, 1)], &[1]));
+        assert!(committed(&[(0, 2), (1, 2)], &[1]));
+        assert!(!committed(&[(0, 2)], &[1]));
+        assert!(!committed(&[(3, 2)], &[1]));
+        assert!(!committed(&[], &[]));
+    }
+
+    #[test]
+    fn a_log_has_one_owner_whom_the_database_knows() {
+        let log = |owners: &[u64]| {
+            let mut segment = Segment::default();
+            segment.entry(1, b"applied");
+            for node_id in owners {
+                let owner = Metadata {
+                    node_id: *node_id,
+                    cluster_id: 9,
+                };
+                segment.push(METADATA, owner.encode_to_vec());
+            }
+            read_all(&segment.bytes, true)
+        };
+        let written = log(&[1, 1]).unwrap();
+        assert!(written.entries([1, 2].into()).is_ok());
+        assert!(written.entries(BTreeSet::new()).is_ok(), "a new database");
+        assert_eq!(written.entries([2].into()).unwrap_err(), Unfit::Foreign);
+        assert!(log(&[1, 2]).is_err());
     }
 
     #[test]
@@ -344,7 +452,7 @@ mod tests {
         let mut log = read_all(&first.bytes, false).unwrap();
         log.read_segment(&mut &*second.bytes, second.bytes.len() as u64, true)
             .unwrap();
-        assert_eq!(log.entries(true).unwrap().0.len(), 3);
+        assert_eq!(log.entries(only()).unwrap().0.len(), 3);
         let mut other = read_all(&first.bytes, false).unwrap();
         let mut foreign = Segment {
             crc: 1,
@@ -368,7 +476,16 @@ mod tests {
         };
         segment.push(STATE, state.encode_to_vec());
         let log = read_all(&segment.bytes, true).unwrap();
-        assert_eq!(log.entries(true).unwrap_err(), Incomplete);
+        assert_eq!(log.entries(only()).unwrap_err(), Unfit::Incomplete);
+    }
+
+    #[test]
+    fn a_log_that_ends_before_the_database_is_incomplete() {
+        let mut log = Log::new(4);
+        let bytes = [segment().bytes, vec![0; 8]].concat();
+        let size = bytes.len() as u64;
+        log.read_segment(&mut &*bytes, size, true).unwrap();
+        assert_eq!(log.entries(only()).unwrap_err(), Unfit::Incomplete);
     }
 
     #[test]
@@ -381,7 +498,7 @@ mod tests {
             let mut torn = whole[..written].to_vec();
             torn.resize(whole.len(), 0);
             let log = read_all(&torn, true).unwrap();
-            assert_eq!(log.entries(true).unwrap().0.len(), 2);
+            assert_eq!(log.entries(only()).unwrap().0.len(), 2);
             assert!(read_all(&torn, false).is_err());
             torn.extend([0; 4096]);
             torn.push(1);
@@ -411,7 +528,7 @@ mod tests {
                 let mut bytes = bytes.clone();
                 bytes[at] ^= 1 << bit;
                 let log = read_all(&bytes, is_last);
-                if let Some(Ok((entries, _))) = log.as_ref().ok().map(|log| log.entries(true)) {
+                if let Some(Ok((entries, _))) = log.as_ref().ok().map(|log| log.entries(only())) {
                     let whole = [b"first", &b"second"[..], &[b'x'; 600], b"last"];
                     assert_eq!(data(entries), whole, "byte {at}, bit {bit}, {is_last}");
                 }

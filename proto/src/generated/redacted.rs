@@ -487,3 +487,20 @@ impl ::core::fmt::Debug for crate::wal::Snapshot {
             .finish()
     }
 }
+impl ::core::fmt::Debug for crate::wal::ConfChange {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("ConfChange")
+            .field("id", &self.id)
+            .field("type", &self.r#type)
+            .field("node_id", &self.node_id)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::wal::Metadata {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("Metadata")
+            .field("node_id", &self.node_id)
+            .field("cluster_id", &self.cluster_id)
+            .finish()
+    }
+}

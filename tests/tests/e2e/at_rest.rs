@@ -16,7 +16,7 @@ use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest, Sha256};
 
 /// Each writes in its turn; all of them read all the time.
-const WRITERS: [&str; 8] = [
+pub(crate) const WRITERS: [&str; 8] = [
     "identity",
     "aescbc/c1",
     "aescbc/c2",
@@ -31,7 +31,7 @@ const WRITERS: [&str; 8] = [
 const EACH: usize = 4;
 
 /// A configuration whose first provider and key is `writer`.
-fn configuration(writer: &str, plugin: &Plugin) -> String {
+pub(crate) fn configuration(writer: &str, socket: &Path) -> String {
     let (first, first_key) = writer.split_once('/').unwrap_or((writer, ""));
     let mut names = ["aescbc", "aesgcm", "secretbox", "kms", "identity"];
     names.sort_by_key(|name| *name != first);
@@ -45,7 +45,7 @@ fn configuration(writer: &str, plugin: &Plugin) -> String {
             "kms" => {
                 text += &format!(
                     "  - kms: {{apiVersion: v2, name: plug, endpoint: 'unix://{}'}}\n",
-                    plugin.socket().display()
+                    socket.display()
                 );
             }
             local => {
@@ -218,13 +218,13 @@ fn decrypts(plane: &ControlPlane, values: &BTreeMap<String, Vec<u8>>, snapshot: 
 fn live_snapshot_and_files_of_a_killed_member_agree_with_the_truth() {
     let plugin = Plugin::start();
     let mut plane = ControlPlane::start(Options {
-        encryption_config: configuration(WRITERS[0], &plugin),
+        encryption_config: configuration(WRITERS[0], &plugin.socket()),
         // What is written at the end stays in the log.
         etcd: &["--backend-batch-interval=30s"],
         ..Options::default()
     });
     for writer in WRITERS {
-        plane.load(0, configuration(writer, &plugin).as_bytes());
+        plane.load(0, configuration(writer, &plugin.socket()).as_bytes());
         create(&plane, &writer.replace('/', "-"));
     }
     let values = stored_values::secrets(&plane);

@@ -5,6 +5,7 @@
 mod at_rest;
 mod blind;
 mod control_plane;
+mod etcd_releases;
 mod generate;
 mod history;
 mod killed;
