@@ -216,9 +216,15 @@ fn decrypts(plane: &ControlPlane, values: &BTreeMap<String, Vec<u8>>, snapshot: 
 
 #[test]
 fn live_snapshot_and_files_of_a_killed_member_agree_with_the_truth() {
+    agree_with_the_truth(None);
+}
+
+/// Of the etcd that tests run with Kubernetes, or of an older release.
+pub(crate) fn agree_with_the_truth(etcd_release: Option<&'static str>) {
     let plugin = Plugin::start();
     let mut plane = ControlPlane::start(Options {
         encryption_config: configuration(WRITERS[0], &plugin.socket()),
+        etcd_release,
         // What is written at the end stays in the log.
         etcd: &["--backend-batch-interval=30s"],
         ..Options::default()

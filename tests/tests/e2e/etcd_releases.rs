@@ -4,6 +4,7 @@
 
 mod agreement;
 mod cluster;
+mod damage;
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +16,7 @@ use serde_json::json;
 
 use self::agreement::{Configurations, data_directory, snapshot};
 use self::cluster::{Cluster, Keyspace, database, key};
-use crate::at_rest::WRITERS;
+use crate::at_rest::{WRITERS, agree_with_the_truth};
 
 const SECRETS: &str = "/registry/secrets/";
 
@@ -74,6 +75,14 @@ async fn snapshots_and_killed_members_of_every_release_read_alike() {
         said.push((of_snapshot, of_killed));
     }
     assert!(said.iter().all(|it| *it == said[0]), "{said:#?}");
+}
+
+/// Filled by a real kube-apiserver, as the newest release is in `at_rest`.
+#[test]
+fn older_releases_under_kube_apiserver_agree_with_the_truth() {
+    for release in &ETCD[..ETCD.len() - 1] {
+        agree_with_the_truth(Some(release));
+    }
 }
 
 /// So early that its database does not even know its members.
@@ -163,4 +172,45 @@ fn raise(etcd: &Etcd, alarm: &str) {
     let request = json!({"action": "ACTIVATE", "memberID": "1", "alarm": alarm});
     let answer = etcd.post("/v3/maintenance/alarm", &request);
     assert!(answer.contains(alarm), "{answer}");
+}
+
+/// What a member would do with it, its release decides, or users that are not read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_which_the_outcome_is_open_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let configurations = Configurations::write(folder.path());
+    for release in ETCD {
+        let mut cluster = Cluster::start(release, folder.path(), &[]).await;
+        cluster.namespaces();
+        cluster.store("first", 0).await;
+        let keyspace = Keyspace::of(&cluster.etcd);
+        cluster.pause(&[IN_THE_LOG]).await;
+        let data = cluster.data.clone();
+        let source = data_directory(&data);
+        raise(&cluster.etcd, "CORRUPT");
+        raise(&cluster.etcd, "NOSPACE");
+        cluster.etcd.kill();
+        let refused = configurations.read(source).unwrap_err();
+        let reason = "changes an alarm while one of the other kind is on";
+        assert!(refused.contains(reason), "{refused}");
+        // Committed, it is no question any more.
+        cluster.pause(&[]).await;
+        cluster.etcd.ctl(&["alarm", "disarm"]);
+        cluster.etcd.stop();
+        configurations.agree(source, &keyspace);
+
+        cluster.pause(&[IN_THE_LOG]).await;
+        cluster.etcd.ctl(&["user", "add", "root:root"]);
+        cluster.etcd.ctl(&["user", "grant-role", "root", "root"]);
+        cluster.etcd.ctl(&["auth", "enable"]);
+        let written = ["--user=root:root", "put", &key("second"), "k8s"];
+        cluster.etcd.ctl(&written);
+        cluster.etcd.kill();
+        let refused = configurations.read(source).unwrap_err();
+        let reason = "is subject to etcd's own authentication";
+        assert!(refused.contains(reason), "{refused}");
+        Etcd::start(release, &data, &[]).stop();
+        let total = &configurations.read(source).unwrap()["resources"][0]["total"];
+        assert_eq!(*total, 2);
+    }
 }
