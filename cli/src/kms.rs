@@ -1,14 +1,14 @@
-//! KMS plugins, asked for the key_id that they write with now, and to unwrap keys.
+//! KMS plugins, asked for the key_id that they write with now, to unwrap keys, and to wrap a new one.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use atrest_core::at_rest::{Plugins, Refusal, WrappedKey};
+use atrest_core::at_rest::{Plugins, Refusal, WrappedKey, WritingKey};
 use atrest_core::encryption_config::{EncryptionConfiguration, Kms, KmsVersion, Provider};
 use atrest_core::secret::{Fingerprint, SecretBytes};
 use atrest_proto::v2::key_management_service_client::KeyManagementServiceClient;
-use atrest_proto::v2::{DecryptRequest, StatusRequest};
+use atrest_proto::v2::{DecryptRequest, EncryptRequest, StatusRequest};
 use atrest_proto::{v1beta1, v2};
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
@@ -53,13 +53,15 @@ fn plugins<'a>(
         let Provider::Kms(kms) = provider else {
             return None;
         };
-        let named = sockets.iter().find(|socket| socket.name == kms.name);
-        let path = match named {
-            Some(socket) => socket.path.clone(),
-            None => PathBuf::from(kms.endpoint.strip_prefix("unix://")?),
-        };
-        Some((kms, path))
+        Some((kms, socket(kms, sockets)?))
     })
+}
+
+fn socket(kms: &Kms, sockets: &[KmsSocket]) -> Option<PathBuf> {
+    match sockets.iter().find(|socket| socket.name == kms.name) {
+        Some(socket) => Some(socket.path.clone()),
+        None => Some(PathBuf::from(kms.endpoint.strip_prefix("unix://")?)),
+    }
 }
 
 /// Unwraps keys, each once: what plugins answered is kept as long as this lives. Of KMS v1, which
@@ -111,6 +113,14 @@ impl Unwrapper {
             silent: BTreeSet::new(),
             warned: BTreeSet::new(),
         }
+    }
+
+    /// Takes note of a key that the plugin just wrapped, which is the one that it writes with.
+    pub(crate) fn learn(&mut self, writing: &WritingKey) {
+        let WritingKey { key, wrapped } = writing;
+        self.answers.insert(wrapped.fingerprint(), Ok(key.clone()));
+        let (provider, key_id) = (wrapped.provider.clone(), wrapped.key_id.clone());
+        self.key_ids.insert(provider, key_id);
     }
 
     /// Asks the plugin for a key. Whether there is an answer now, which can be a refusal.
@@ -216,22 +226,61 @@ async fn connect(path: &Path) -> Result<Channel, String> {
         .map_err(|error| innermost(&error))
 }
 
+/// A fresh seed (up to Kubernetes 1.28 a data-encryption key, of the same length), wrapped by one
+/// Encrypt of the plugin.
+pub(crate) async fn fresh_seed(kms: &Kms, sockets: &[KmsSocket]) -> Result<WritingKey, Failure> {
+    const LENGTH: usize = 32;
+
+    let (name, no_socket) = (&kms.name, "the configuration's endpoint is no path");
+    let path = socket(kms, sockets);
+    let path = path.ok_or_else(|| unasked(Path::new(&kms.endpoint), no_socket))?;
+    let key_id = status(&path).await?;
+    let key = SecretBytes::generate(LENGTH)
+        .map_err(|error| Failure::unread(format!("the system gives no random bytes: {error}")))?;
+    let request = EncryptRequest {
+        plaintext: key.expose().to_vec(),
+        uid: format!("atrest-{}", key.fingerprint().short(16)),
+    };
+    let channel = connect(&path).await.map_err(|why| unasked(&path, &why))?;
+    let response = KeyManagementServiceClient::new(channel)
+        .encrypt(request)
+        .await
+        .map_err(|status| unasked(&path, &format!("Encrypt: {:?}", status.code())))?
+        .into_inner();
+    if response.key_id != key_id {
+        return Err(Failure::unread(format!(
+            "the KMS plugin {name} encrypts with another key than its Status names"
+        ))
+        .hint("its key is being changed: run this again once every API server has taken up the new one"));
+    }
+    Ok(WritingKey {
+        key,
+        wrapped: WrappedKey {
+            version: KmsVersion::V2,
+            provider: name.clone(),
+            key_id,
+            ciphertext: response.ciphertext,
+            annotations: response.annotations,
+        },
+    })
+}
+
 /// The key_id of a plugin that is healthy.
 pub(crate) async fn status(socket: &Path) -> Result<String, Failure> {
-    let shown = socket.display();
-    let unread = |reason: String| {
-        Failure::unread(format!("cannot ask the KMS plugin at {shown}: {reason}")).hint(
-            "run this on the node of the plugin, or name its socket with --kms-socket NAME=PATH",
-        )
-    };
-    let channel = connect(socket).await.map_err(unread)?;
+    let channel = connect(socket).await.map_err(|why| unasked(socket, &why))?;
     let status = KeyManagementServiceClient::new(channel)
         .status(StatusRequest {})
         .await
-        .map_err(|status| unread(format!("{:?}", status.code())))?
+        .map_err(|status| unasked(socket, &format!("{:?}", status.code())))?
         .into_inner();
     if status.healthz != "ok" || status.key_id.is_empty() {
-        return Err(unread("it is not healthy".into()));
+        return Err(unasked(socket, "it is not healthy"));
     }
     Ok(status.key_id)
+}
+
+fn unasked(socket: &Path, reason: &str) -> Failure {
+    let socket = socket.display();
+    Failure::unread(format!("cannot ask the KMS plugin at {socket}: {reason}"))
+        .hint("run this on the node of the plugin, or name its socket with --kms-socket NAME=PATH")
 }

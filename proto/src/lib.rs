@@ -30,6 +30,12 @@ pub mod objects {
     include!("generated/objects.rs");
 }
 
+/// Metadata of objects, and failures, as API servers answer in protobuf.
+pub mod metadata {
+    #![allow(missing_docs, clippy::all, clippy::pedantic)] // generated
+    include!("generated/metadata.rs");
+}
+
 /// etcd's key-value pair.
 pub mod mvccpb {
     #![allow(missing_docs, clippy::all, clippy::pedantic)] // generated

@@ -7,11 +7,12 @@ use std::{env, fs};
 
 use prost_types::FileDescriptorSet;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "kms_v2.proto",
     "kms_v1beta1.proto",
     "stored.proto",
     "objects.proto",
+    "metadata.proto",
     "etcd_kv.proto",
     "etcd_rpc.proto",
     "etcd_wal.proto",

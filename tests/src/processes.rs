@@ -44,6 +44,8 @@ pub struct Options {
     pub etcd_release: Option<&'static str>,
     /// Further flags of etcd.
     pub etcd: &'static [&'static str],
+    /// Further flags of each API server.
+    pub api_server: &'static [&'static str],
     /// A resource that is kept in a second etcd, as `--etcd-servers-overrides` names it.
     pub elsewhere: Option<&'static str>,
 }
@@ -57,6 +59,7 @@ impl Default for Options {
             encryption_config: PLAINTEXT.into(),
             etcd_release: None,
             etcd: &[],
+            api_server: &[],
             elsewhere: None,
         }
     }
@@ -104,6 +107,16 @@ pub struct ApiServer {
     /// What it logged.
     pub log: PathBuf,
     process: Option<Process>,
+}
+
+/// A running kube-controller-manager.
+pub struct Migrator(Process);
+
+impl Migrator {
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.0.0.id()
+    }
 }
 
 struct Process(Child);
@@ -260,6 +273,29 @@ impl ControlPlane {
         ]
     }
 
+    /// Starts the controller of StorageVersionMigrations, and waits until it sees all objects. It ends
+    /// when what is returned is dropped.
+    pub fn start_migrator(&self) -> Migrator {
+        let log = self.directory.join("kube-controller-manager.log");
+        let _ = fs::remove_file(&log);
+        let mut command = Command::new(self.programs.path("kube-controller-manager"));
+        command
+            .arg("--kubeconfig")
+            .arg(&self.servers[0].kubeconfig)
+            .arg("--controllers=storage-version-migrator-controller,garbage-collector-controller")
+            .args(["--leader-elect=false", "--secure-port=0"]);
+        let process = start(&self.keeper, &mut command, &log);
+        let deadline = Instant::now() + READY;
+        while !fs::read_to_string(&log)
+            .unwrap_or_default()
+            .contains("all resource monitors have synced")
+        {
+            assert!(Instant::now() < deadline, "no migrator: {}", tail(&log));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Migrator(process)
+    }
+
     /// Starts another process of the test, which ends with this control plane.
     pub fn spawn(&self, command: &mut Command) -> io::Result<Child> {
         let child = command.spawn()?;
@@ -350,6 +386,7 @@ impl ControlPlane {
         for (name, value) in flags {
             command.arg(format!("--{name}={value}"));
         }
+        command.args(self.options.api_server);
         if let (Some(resource), Some(etcd)) = (self.options.elsewhere, &self.second_etcd) {
             let servers = &etcd.endpoint;
             command.arg(format!("--etcd-servers-overrides={resource}#{servers}"));
@@ -385,6 +422,12 @@ impl ControlPlane {
 }
 
 impl ApiServer {
+    /// The running process.
+    pub fn pid(&self) -> u32 {
+        let process = self.process.as_ref();
+        process.expect("it runs between launch and kill").0.id()
+    }
+
     /// A client of this server, for the runtime that this is called in.
     pub async fn client(&self) -> kube::Client {
         install_crypto_provider();
@@ -506,6 +549,11 @@ fn start_etcd(
 }
 
 impl Etcd {
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.process.0.id()
+    }
+
     /// Kills etcd as a power cut would.
     pub fn kill(&mut self) {
         let _ = self.process.0.kill();

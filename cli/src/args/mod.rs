@@ -17,7 +17,7 @@ pub(crate) use self::decrypt::Decrypt;
 pub(crate) use self::etcd::EtcdFlags;
 pub(crate) use self::explain::Explain;
 pub(crate) use self::generate::{Generate, GenerateProvider};
-pub(crate) use self::reencrypt::Reencrypt;
+pub(crate) use self::reencrypt::{Engine, Pace, Reencrypt};
 pub(crate) use self::rotate::{Rotate, RotateAction, RotateFlags};
 pub(crate) use self::validate::Validate;
 pub(crate) use self::verify::{KmsSocket, Verify};

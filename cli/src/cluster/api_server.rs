@@ -4,12 +4,14 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use atrest_proto::metadata;
 use http::{Request, StatusCode, header};
 use http_body_util::BodyExt;
 use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use serde::Deserialize;
 
+use super::envelope;
 use crate::args::Global;
 use crate::status::{Failure, innermost};
 
@@ -24,6 +26,21 @@ const LOADED_HASH: &str = "apiserver_encryption_config_controller_last_config_in
 
 /// However long a server, or a webhook behind it, asks us to wait.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
+
+/// What an API server says of a value that it cannot decrypt where it does not name its key: since 1.37,
+/// and before (`k8s.io/apiserver` `pkg/storage/value`).
+const UNREADABLE: [&str; 10] = [
+    "data from the storage is not transformable",
+    "object not decodable",
+    "no matching prefix found",
+    "no matching key was found for the provided",
+    "output array was not large enough for encryption",
+    "cipher: message authentication failed",
+    "invalid padding on input",
+    "the stored data was shorter than the required size",
+    "failed to read uint16 length prefixed data",
+    "failed to decrypt DEK",
+];
 
 /// Kubernetes' own reasons (`k8s.io/apimachinery` `pkg/apis/meta/v1/types.go`): a webhook may put any
 /// text there, and only these are repeated.
@@ -71,8 +88,8 @@ pub(crate) enum Error {
         detail: Option<String>,
         /// When to ask again.
         retry_after: Option<Duration>,
-        /// A token to go on with a list whose snapshot expired.
-        next: Option<String>,
+        /// The storage key of a value that nobody can read.
+        unreadable: Option<String>,
     },
     /// An answer that makes no sense.
     Garbled(&'static str),
@@ -83,6 +100,14 @@ impl Error {
     pub(crate) fn code(&self) -> Option<u16> {
         match self {
             Self::Answer { code, .. } => Some(*code),
+            Self::Garbled(_) | Self::Unreachable(_) => None,
+        }
+    }
+
+    /// The storage key of the value that the server could not read.
+    pub(crate) fn unreadable(&self) -> Option<&str> {
+        match self {
+            Self::Answer { unreadable, .. } => unreadable.as_deref(),
             Self::Garbled(_) | Self::Unreachable(_) => None,
         }
     }
@@ -266,45 +291,63 @@ fn answer(status: StatusCode, body: &[u8]) -> Error {
         reason: String,
         message: String,
         details: Details,
-        metadata: ListMeta,
     }
     #[derive(Default, Deserialize)]
     #[serde(default, rename_all = "camelCase")]
     struct Details {
-        retry_after_seconds: u64,
-    }
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct ListMeta {
-        r#continue: String,
+        retry_after_seconds: i32,
     }
 
-    let answer: Status = serde_json::from_slice(body).unwrap_or_default();
-    let seconds = answer.details.retry_after_seconds;
+    // In the form that was asked for, or JSON where the request did not get as far as that.
+    let answer = envelope::message(body).unwrap_or_else(|| {
+        let answer: Status = serde_json::from_slice(body).unwrap_or_default();
+        metadata::Status {
+            message: answer.message,
+            reason: answer.reason,
+            details: Some(metadata::StatusDetails {
+                retry_after_seconds: answer.details.retry_after_seconds,
+            }),
+        }
+    });
+    let seconds = answer.details.unwrap_or_default().retry_after_seconds;
+    let seconds = u64::try_from(seconds).unwrap_or_default();
+    let unreadable = unreadable(&answer.message);
     Error::Answer {
         code: status.as_u16(),
-        detail: detail(status, &answer.message),
+        detail: match &unreadable {
+            Some(key) => Some(format!("a stored value cannot be decrypted: {key}")),
+            None => detail(status, &answer.message),
+        },
         reason: REASONS
             .iter()
             .find(|known| **known == answer.reason)
             .map_or_else(String::new, |known| (*known).to_owned()),
         retry_after: (seconds > 0).then(|| Duration::from_secs(seconds).min(MAX_PAUSE)),
-        next: (!answer.metadata.r#continue.is_empty()).then_some(answer.metadata.r#continue),
+        unreadable,
     }
+}
+
+/// The storage key in what an API server says of a value that it cannot decrypt or decode: since 1.37
+/// and before.
+fn unreadable(message: &str) -> Option<String> {
+    between(message, "corrupt object, Code: 7, Key: ", ",")
+        .or_else(|| between(message, "unable to transform key \"", "\""))
+}
+
+fn between(text: &str, start: &str, end: &str) -> Option<String> {
+    let (_, rest) = text.split_once(start)?;
+    let (found, _) = rest.split_once(end)?;
+    Some(found.to_owned())
 }
 
 /// The server's message as far as it is made of names: a webhook may put anything into its own.
 fn detail(status: StatusCode, message: &str) -> Option<String> {
-    let between = |start: &str, end: &str| {
-        let (_, rest) = message.split_once(start)?;
-        let (name, _) = rest.split_once(end)?;
-        Some(name.to_owned())
-    };
-    if let Some(name) = between("webhook \"", "\"") {
+    if let Some(name) = between(message, "webhook \"", "\"") {
         return Some(format!("admission webhook {name:?}"));
     }
-    if let Some(key) = between("unable to transform key \"", "\"") {
-        return Some(format!("a stored value cannot be decrypted: {key}"));
+    let is_unreadable = UNREADABLE.iter().any(|words| message.contains(words));
+    if status == StatusCode::INTERNAL_SERVER_ERROR && is_unreadable {
+        return Some("its stored value cannot be decrypted".into());
     }
     if status == StatusCode::FORBIDDEN {
         // `User "x" cannot list resource "secrets" in API group "" at the cluster scope`
@@ -312,7 +355,7 @@ fn detail(status: StatusCode, message: &str) -> Option<String> {
         return rest.starts_with("User ").then(|| rest.to_owned());
     }
     (status == StatusCode::NOT_FOUND)
-        .then(|| between("namespaces \"", "\" not found"))
+        .then(|| between(message, "namespaces \"", "\" not found"))
         .flatten()
         .map(|namespace| format!("namespace {namespace:?} is gone"))
 }
@@ -363,11 +406,16 @@ mod tests {
 
     #[test]
     fn poison_is_named_by_its_key() {
-        let body = br#"{"message":"Internal error occurred: unable to transform key \"/registry/secrets/a/b\": no matching prefix found"}"#;
-        let error = answer(StatusCode::INTERNAL_SERVER_ERROR, body).to_string();
-        assert!(
-            error.ends_with("cannot be decrypted: /registry/secrets/a/b"),
-            "{error}"
-        );
+        for message in [
+            "Internal error occurred: unable to transform key \\\"/registry/secrets/a/b\\\": no matching prefix found",
+            "failed to read one or more secrets from the storage: StorageError: corrupt object, Code: 7, \
+             Key: /registry/secrets/a/b, ResourceVersion: 0, AdditionalErrorMsg: x (and 1 more)",
+        ] {
+            let body = format!("{{\"message\":\"{message}\"}}");
+            let error = answer(StatusCode::INTERNAL_SERVER_ERROR, body.as_bytes());
+            assert_eq!(error.unreadable(), Some("/registry/secrets/a/b"));
+            let error = error.to_string();
+            assert!(error.ends_with("cannot be decrypted: /registry/secrets/a/b"));
+        }
     }
 }

@@ -2,41 +2,42 @@
 //! `PartialObjectMetadata`, and annotations, where `kubectl apply` keeps a copy of the data, are
 //! skipped while the answer is decoded.
 
-use std::borrow::Cow;
 use std::fmt;
 
+use atrest_proto::metadata::{ObjectMeta, PartialObjectMetadata, PartialObjectMetadataList};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::{Request, header};
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::json;
 
 use super::api_server::{ApiServer, Error};
+use super::envelope;
 use super::resource::ApiResource;
 
-const LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
-const OBJECT: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+// Protobuf takes the server a tenth less time than JSON.
+const LIST: &str =
+    "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+const OBJECT: &str =
+    "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// Objects of a page of a list.
-const PAGE: usize = 500;
+pub(crate) const PAGE: u32 = 500;
 
 /// Where `kubectl apply` keeps what was applied, `data` included.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// One object, as far as a rewrite needs to know it.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Object {
     /// `None` for an object of the whole cluster.
-    #[serde(default)]
     pub(crate) namespace: Option<String>,
     /// The object's name.
     pub(crate) name: String,
-    /// Tells the object from a later one of the same name.
-    pub(crate) uid: String,
-    /// Moves when, and only when, the object is written.
+    /// Moves when, and only when, the object is written; etcd's modification revision.
     pub(crate) resource_version: String,
-    /// Whether an annotation holds a copy of the data.
-    #[serde(default, rename = "annotations")]
-    pub(crate) applied: Applied,
+    /// Whether `kubectl apply` left its annotation, which holds a copy of the data.
+    pub(crate) is_applied: bool,
 }
 
 impl fmt::Display for Object {
@@ -48,39 +49,16 @@ impl fmt::Display for Object {
     }
 }
 
-/// Whether `kubectl apply` left its annotation. The annotations' values are never decoded.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Applied(pub(crate) bool);
-
-impl<'de> Deserialize<'de> for Applied {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Keys;
-        impl<'de> Visitor<'de> for Keys {
-            type Value = Applied;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("annotations")
-            }
-
-            fn visit_unit<E>(self) -> Result<Applied, E> {
-                Ok(Applied(false))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Applied, A::Error> {
-                let mut applied = false;
-                while let Some((key, IgnoredAny)) = map.next_entry::<Cow<'de, str>, _>()? {
-                    applied |= key == LAST_APPLIED;
-                }
-                Ok(Applied(applied))
-            }
+impl From<ObjectMeta> for Object {
+    fn from(metadata: ObjectMeta) -> Self {
+        let mut annotations = metadata.annotations.iter();
+        Self {
+            is_applied: annotations.any(|annotation| annotation.key == LAST_APPLIED),
+            namespace: Some(metadata.namespace).filter(|namespace| !namespace.is_empty()),
+            name: metadata.name,
+            resource_version: metadata.resource_version,
         }
-        deserializer.deserialize_any(Keys)
     }
-}
-
-#[derive(Deserialize)]
-struct Item {
-    metadata: Object,
 }
 
 /// A page of a list.
@@ -90,42 +68,32 @@ pub(crate) struct Page {
     pub(crate) objects: Vec<Object>,
     /// Objects behind this page, where the server says so.
     pub(crate) remaining: u64,
-    /// Where to go on; `None` at the end.
-    pub(crate) next: Option<String>,
+    /// Whether nothing follows.
+    pub(crate) is_last: bool,
 }
 
 impl ApiServer {
-    /// A page of a list of metadata.
+    /// A page of a list of metadata: the first `limit` objects behind the one that is given.
     pub(crate) async fn list(
         &self,
         resource: &ApiResource,
-        token: Option<&str>,
+        behind: Option<&str>,
+        limit: u32,
     ) -> Result<Page, Error> {
-        #[derive(Deserialize)]
-        struct List {
-            metadata: ListMeta,
-            items: Vec<Item>,
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct ListMeta {
-            #[serde(default)]
-            r#continue: String,
-            #[serde(default)]
-            remaining_item_count: u64,
-        }
-
-        let mut path = format!("{}?limit={PAGE}", resource.list_path());
-        if let Some(token) = token {
-            path += &format!("&continue={}", query_value(token));
+        let mut path = format!("{}?limit={limit}", resource.list_path());
+        if let Some(behind) = behind {
+            path += "&continue=";
+            path += &token(behind);
         }
         let body = self.send(Request::get(path), LIST, Vec::new()).await?;
-        let list: List = serde_json::from_slice(&body)
-            .map_err(|_| Error::Garbled("PartialObjectMetadataList"))?;
+        let list: PartialObjectMetadataList =
+            envelope::message(&body).ok_or(Error::Garbled("PartialObjectMetadataList"))?;
+        let about = list.metadata.unwrap_or_default();
+        let metadata = list.items.into_iter().filter_map(|item| item.metadata);
         Ok(Page {
-            objects: list.items.into_iter().map(|item| item.metadata).collect(),
-            remaining: list.metadata.remaining_item_count,
-            next: Some(list.metadata.r#continue).filter(|token| !token.is_empty()),
+            objects: metadata.map(Object::from).collect(),
+            remaining: about.remaining_item_count.try_into().unwrap_or_default(),
+            is_last: about.next.is_empty(),
         })
     }
 
@@ -141,8 +109,9 @@ impl ApiServer {
     }
 
     /// A merge patch that changes nothing. Where the stored value is stale, the server writes it
-    /// again with the current key, and the resourceVersion moves. It names uid and
-    /// resourceVersion, so that it can neither create an object nor undo somebody's write.
+    /// again with the current key, and the resourceVersion moves. A merge patch cannot create an
+    /// object, and as it names the resourceVersion it touches neither a later write nor a later
+    /// object of the same name.
     pub(crate) async fn touch(
         &self,
         resource: &ApiResource,
@@ -155,13 +124,11 @@ impl ApiServer {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
         struct Metadata<'a> {
-            uid: &'a str,
             resource_version: &'a str,
         }
 
         let patch = serde_json::to_vec(&Patch {
             metadata: Metadata {
-                uid: &object_.uid,
                 resource_version: &object_.resource_version,
             },
         })
@@ -174,42 +141,67 @@ impl ApiServer {
 }
 
 fn object(body: &[u8]) -> Result<Object, Error> {
-    serde_json::from_slice::<Item>(body)
-        .map(|item| item.metadata)
-        .map_err(|_| Error::Garbled("PartialObjectMetadata"))
+    envelope::message::<PartialObjectMetadata>(body)
+        .and_then(|object| object.metadata)
+        .map(Object::from)
+        .ok_or(Error::Garbled("PartialObjectMetadata"))
 }
 
-/// Tokens are base64: of their alphabet, three characters mean something else in a query.
-fn query_value(token: &str) -> String {
-    token
-        .replace('+', "%2B")
-        .replace('/', "%2F")
-        .replace('=', "%3D")
+/// A token for what follows an object now, whatever else was listed before: such a list needs no
+/// snapshot that could be compacted away, and it can begin anywhere. A public struct that cannot
+/// change (`k8s.io/apiserver` `pkg/storage/continue.go`).
+fn token(behind: &str) -> String {
+    let start = format!("{behind}\0");
+    let token = json!({"v": "meta.k8s.io/v1", "rv": -1, "start": start});
+    BASE64_URL_SAFE_NO_PAD.encode(token.to_string().as_bytes())
 }
 
 #[cfg(test)]
 mod tests {
+    use atrest_proto::objects;
+    use prost::Message;
+
     use super::*;
+
+    fn answered(annotations: &[(&str, &str)]) -> Object {
+        let annotations = annotations.iter();
+        let metadata = objects::ObjectMeta {
+            name: "n".into(),
+            namespace: "a".into(),
+            uid: "u".into(),
+            resource_version: "1".into(),
+            annotations: annotations
+                .map(|(k, v)| ((*k).into(), (*v).into()))
+                .collect(),
+            ..objects::ObjectMeta::default()
+        };
+        let raw = objects::Object {
+            metadata: Some(metadata),
+        };
+        object(&envelope::tests::enveloped(raw.encode_to_vec())).unwrap()
+    }
 
     #[test]
     fn annotations_are_skipped_and_only_their_presence_is_kept() {
-        let body = format!(
-            r#"{{"metadata":{{"name":"n","namespace":"a","uid":"u","resourceVersion":"1",
-                "annotations":{{"x":"y","{LAST_APPLIED}":"{{\"data\":\"hunter2\"}}"}}}}}}"#
-        );
-        let object = object(body.as_bytes()).unwrap();
-        assert!(object.applied.0);
+        let object = answered(&[("x", "y"), (LAST_APPLIED, "{\"data\":\"hunter2\"}")]);
+        assert!(object.is_applied);
         assert!(!format!("{object:?}").contains("hunter2"));
         assert_eq!(object.to_string(), "a/n");
     }
 
     #[test]
     fn no_annotations_is_not_applied() {
-        for annotations in ["{}", "null", r#"{"a":"b"}"#] {
-            let body = format!(
-                r#"{{"metadata":{{"name":"n","uid":"u","resourceVersion":"1","annotations":{annotations}}}}}"#
-            );
-            assert!(!object(body.as_bytes()).unwrap().applied.0);
-        }
+        assert!(!answered(&[]).is_applied);
+        assert!(!answered(&[("a", LAST_APPLIED)]).is_applied);
+    }
+
+    #[test]
+    fn a_token_is_that_of_upstream() {
+        let decoded = BASE64_URL_SAFE_NO_PAD.decode(token("a/n")).unwrap();
+        let token: serde_json::Value = serde_json::from_slice(&decoded).unwrap();
+        assert_eq!(
+            token,
+            json!({"v": "meta.k8s.io/v1", "rv": -1, "start": "a/n\u{0}"})
+        );
     }
 }

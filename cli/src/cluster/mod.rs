@@ -1,11 +1,15 @@
 //! API servers: how they are reached and what they are asked.
 
 mod api_server;
+mod canary;
+mod envelope;
 mod metadata;
+mod migration;
 mod resource;
 mod served;
 
 pub(crate) use self::api_server::{ApiServer, Error};
-pub(crate) use self::metadata::{Object, Page};
+pub(crate) use self::metadata::{Object, PAGE, Page};
+pub(crate) use self::migration::{Migration, MigrationState};
 pub(crate) use self::resource::{ApiResource, find};
 pub(crate) use self::served::served;

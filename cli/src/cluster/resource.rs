@@ -1,6 +1,6 @@
 //! Where a resource is served.
 
-use atrest_core::at_rest::GroupResource;
+use atrest_core::at_rest::{GroupResource, ObjectKey};
 use serde::Deserialize;
 
 use super::api_server::{ApiServer, Error};
@@ -20,6 +20,27 @@ impl ApiResource {
         format!("{}/{}", self.base, self.plural)
     }
 
+    pub(super) fn plural(&self) -> &str {
+        &self.plural
+    }
+
+    pub(super) fn version(&self) -> &str {
+        self.base.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// Empty for what was there before there were groups.
+    pub(super) fn group(&self) -> &str {
+        let group = self.base.strip_prefix("/apis/");
+        group
+            .and_then(|group| group.split('/').next())
+            .unwrap_or_default()
+    }
+
+    /// All objects of a namespace.
+    pub(super) fn path_of_all(&self, namespace: &str) -> String {
+        format!("{}/namespaces/{namespace}/{}", self.base, self.plural)
+    }
+
     /// One object.
     pub(super) fn path(&self, namespace: Option<&str>, name: &str) -> String {
         let Self { base, plural, .. } = self;
@@ -29,6 +50,13 @@ impl ApiResource {
             }
             _ => format!("{base}/{plural}/{name}"),
         }
+    }
+
+    /// The object of a storage key, which an API server named.
+    pub(crate) fn object_key(&self, storage_key: &str) -> Option<ObjectKey> {
+        let mut slashes = storage_key.rmatch_indices('/').map(|(at, _)| at);
+        let at = slashes.nth(usize::from(self.namespaced))?;
+        ObjectKey::parse(&storage_key.as_bytes()[at + 1..])
     }
 }
 

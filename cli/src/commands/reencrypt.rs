@@ -1,16 +1,21 @@
 //! `atrest reencrypt`
 
+mod by_migration;
+mod in_etcd;
+
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use atrest_core::at_rest::GroupResource;
+use atrest_core::at_rest::{GroupResource, State};
+use atrest_core::encryption_config::Provider;
 use serde::Serialize;
 
-use crate::args::{Global, Reencrypt};
+use crate::args::{Engine, Global, Reencrypt};
 use crate::cluster::{self, ApiResource, ApiServer, Error};
+use crate::etcd::{self, Question};
 use crate::report;
 use crate::report::progress::Progress;
-use crate::rotate::rewrite::{Outcome, Pace, SetAside, api};
+use crate::rotate::rewrite::{Outcome, Pace, SetAside, Source, Steward, api};
 use crate::status::{ExitStatus, Failure};
 
 /// `atrest/reencrypt/v1`, once for each resource.
@@ -35,29 +40,76 @@ struct Objects {
 
 /// Runs the command.
 pub(crate) async fn run(global: &Global, arguments: &Reencrypt) -> Result<ExitStatus, Failure> {
-    let server = ApiServer::connect(global).await?;
-    let pace = Pace::new(arguments.pace.max_in_flight, arguments.pace.max_rate);
+    if arguments.engine == Engine::Api && arguments.config.is_some() {
+        return Err(Failure::unusable("--config is of --engine etcd and svm")
+            .hint("leave it out: API servers know what they run with"));
+    }
+    match arguments.engine {
+        Engine::Api => through_api(global, arguments).await,
+        Engine::Etcd => in_etcd::run(global, arguments).await,
+        Engine::Svm => by_migration::run(global, arguments).await,
+    }
+}
+
+/// Those that are named, else the kubeconfig's.
+async fn servers(global: &Global, arguments: &Reencrypt) -> Result<Vec<ApiServer>, Failure> {
+    let mut servers = Vec::new();
+    for url in &arguments.servers {
+        servers.push(ApiServer::connect_to(global, url, None, None).await?);
+    }
+    if servers.is_empty() {
+        servers.push(ApiServer::connect(global).await?);
+    }
+    Ok(servers)
+}
+
+async fn through_api(global: &Global, arguments: &Reencrypt) -> Result<ExitStatus, Failure> {
+    let servers = servers(global, arguments).await?;
+    let etcd = match arguments.etcd.endpoints.is_empty() {
+        true => None,
+        false => Some(etcd::Client::connect(&arguments.etcd).await?),
+    };
     // All of them are found before the first is touched.
     let mut resources = Vec::new();
     for name in &arguments.resources {
-        resources.push((name, find(&server, name).await?));
+        resources.push((GroupResource::parse(name), find(&servers[0], name).await?));
     }
     let mut status = ExitStatus::Done;
-    for (name, resource) in resources {
+    for (name, resource) in &resources {
         if arguments.dry_run {
-            dry_run(&server, name, &resource).await?;
+            dry_run(&servers[0], name, resource).await?;
             continue;
         }
         let start = Instant::now();
-        let progress = Progress::start(name, global.quiet);
-        let outcome = api::rewrite(&server, &resource, pace, &progress)
-            .await
-            .map_err(|error| list_failure(&server, name, &error))?;
+        let progress = Progress::start(&name.to_string(), global.quiet);
+        let task = api::Task {
+            servers: &servers,
+            resource,
+            source: match &etcd {
+                None => Source::Api(&servers[0]),
+                Some(client) => Source::Etcd {
+                    client: Box::new(client.clone()),
+                    resource: name,
+                    prefix: arguments.etcd.prefix(),
+                    up_to: None,
+                },
+            },
+            steward: match &etcd {
+                None => None,
+                Some(client) => {
+                    Some(Steward::new(client.clone(), &arguments.etcd, global.quiet).await?)
+                }
+            },
+            behind: None,
+            pace: Pace::default().with(&arguments.pace),
+            progress: &progress,
+        };
+        let outcome = api::rewrite(task, |_| Ok(())).await?;
         drop(progress);
         if !outcome.set_aside.is_empty() {
             status = ExitStatus::Stopped;
         }
-        let report = Report::new(name, outcome, start.elapsed().as_secs_f64());
+        let report = Report::new("api", &name.to_string(), outcome, start);
         report::render(global.output, &report, || report.text())?;
     }
     Ok(status)
@@ -97,31 +149,15 @@ pub(crate) fn server_failure(server: &ApiServer, error: &Error) -> Failure {
     }
 }
 
-fn list_failure(server: &ApiServer, name: &str, error: &Error) -> Failure {
-    let poison = matches!(
-        error,
-        Error::Answer {
-            code: 500,
-            detail: Some(_),
-            ..
-        }
-    );
-    let failure = server_failure(server, error);
-    if poison {
-        failure.hint(format!(
-            "one value that cannot be decrypted fails every list of {name}; atrest verify shows which \
-             key wrote it, and with that key back in the configuration it reads again"
-        ))
-    } else {
-        failure
-    }
-}
-
-async fn dry_run(server: &ApiServer, name: &str, resource: &ApiResource) -> Result<(), Failure> {
+async fn dry_run(
+    server: &ApiServer,
+    name: &GroupResource,
+    resource: &ApiResource,
+) -> Result<(), Failure> {
     let page = server
-        .list(resource, None)
+        .list(resource, None, cluster::PAGE)
         .await
-        .map_err(|error| list_failure(server, name, &error))?;
+        .map_err(|error| server_failure(server, &error))?;
     let total = page.objects.len() as u64 + page.remaining;
     report::say(format!(
         "would touch {total} {name}; those that are not under the current key would be rewritten"
@@ -129,11 +165,38 @@ async fn dry_run(server: &ApiServer, name: &str, resource: &ApiResource) -> Resu
     Ok(())
 }
 
+/// What a census says: nothing is decrypted.
+async fn would_rewrite(etcd: &mut etcd::Client, question: &Question<'_>) -> Result<(), Failure> {
+    let counted = etcd::census(etcd, question, None).await?;
+    for resource in &counted.census.resources {
+        let expected = question
+            .expectation
+            .map(|it| it.configuration.chain(&resource.resource));
+        let chain = expected.unwrap_or_default();
+        let plaintext = resource.count(State::Plaintext);
+        let (mut stale, mut current) =
+            (resource.count(State::Stale), resource.count(State::Current));
+        match chain.first() {
+            None | Some(Provider::Identity) => current += plaintext,
+            Some(_) => stale += plaintext,
+        }
+        let total = resource.total();
+        report::say(format!(
+            "{}: of {total} objects {stale} would be rewritten, {current} are current, {} cannot be judged \
+             or read",
+            resource.resource,
+            total - stale - current,
+        ));
+    }
+    Ok(())
+}
+
 impl Report {
-    fn new(resource: &str, outcome: Outcome, seconds: f64) -> Self {
+    fn new(engine: &'static str, resource: &str, outcome: Outcome, start: Instant) -> Self {
+        let seconds = start.elapsed().as_secs_f64();
         Self {
             schema: "atrest/reencrypt/v1",
-            engine: "api",
+            engine,
             resource: resource.into(),
             objects: Objects {
                 total: outcome.total(),

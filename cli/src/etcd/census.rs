@@ -17,6 +17,7 @@ use crate::kms::Unwrapper;
 use crate::status::Failure;
 
 /// What to count, and against what.
+#[derive(Clone, Copy)]
 pub(crate) struct Question<'a> {
     /// kube-apiserver's `--etcd-prefix`.
     pub(crate) prefix: &'a str,

@@ -7,7 +7,10 @@ use atrest_core::at_rest::{GroupResource, range_end};
 use atrest_core::secret::SecretBytes;
 use atrest_proto::etcdserverpb::kv_client::KvClient;
 use atrest_proto::etcdserverpb::maintenance_client::MaintenanceClient;
-use atrest_proto::etcdserverpb::{RangeRequest, StatusRequest};
+use atrest_proto::etcdserverpb::{
+    CompactionRequest, RangeRequest, RequestOp, StatusRequest, TxnRequest, TxnResponse,
+};
+use atrest_proto::mvccpb::KeyValue;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::args::EtcdFlags;
@@ -29,14 +32,98 @@ const MAX_MESSAGE: usize = 512 << 20;
 #[derive(Clone)]
 pub(crate) struct Client {
     kv: KvClient<Channel>,
+    maintenance: MaintenanceClient<Channel>,
     /// Of the cluster, in hex as `etcdctl endpoint status` shows it.
     pub(crate) cluster_id: String,
+}
+
+/// The size of the database of the member that was asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Usage {
+    /// Bytes of the file, free pages among them: what the quota is held against.
+    pub(crate) file: u64,
+    /// Bytes that hold something.
+    pub(crate) in_use: u64,
+    /// `None` before etcd 3.6, which does not say.
+    pub(crate) quota: Option<Quota>,
+    /// Whether it takes no writes until somebody makes room.
+    pub(crate) is_full: bool,
+    /// Entries of the log that are agreed upon and not applied.
+    pub(crate) backlog: u64,
+}
+
+/// etcd's `--quota-backend-bytes`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Quota {
+    Bytes(u64),
+    Off,
+}
+
+/// A range that is read page by page, at one revision.
+pub(crate) struct Pages {
+    request: RangeRequest,
+    page_bytes: usize,
+    page_values: usize,
+    is_over: bool,
+    /// Keys in the range behind the last page, that page among them.
+    pub(crate) count: u64,
+}
+
+impl Pages {
+    /// Every value below `directory`, at the given revision or the newest.
+    pub(crate) fn below(directory: &[u8], revision: Option<i64>) -> Self {
+        Self {
+            request: RangeRequest {
+                key: directory.to_vec(),
+                range_end: range_end(directory),
+                limit: 64,
+                revision: revision.unwrap_or_default(),
+                ..RangeRequest::default()
+            },
+            page_bytes: PAGE_BYTES,
+            page_values: PAGE_VALUES,
+            is_over: false,
+            count: 0,
+        }
+    }
+
+    /// Of about so many bytes, however many values these are.
+    pub(crate) fn of_bytes(self, page_bytes: usize) -> Self {
+        Self {
+            page_bytes,
+            page_values: usize::MAX,
+            ..self
+        }
+    }
+
+    /// The revision that is read; 0 before the first page.
+    pub(crate) fn revision(&self) -> i64 {
+        self.request.revision
+    }
+
+    /// Goes on at the newest revision, where the one so far was compacted.
+    pub(crate) fn renew(&mut self) {
+        self.request.revision = 0;
+    }
+
+    /// Asks for less from now on; `false` where there is no less.
+    fn shrink(&mut self) -> bool {
+        let is_one = self.request.limit <= 1;
+        self.request.limit = (self.request.limit / 2).max(1);
+        !is_one
+    }
 }
 
 /// See [`Client::first_keys`].
 pub(crate) struct FirstKeys {
     pub(crate) keys: Vec<Vec<u8>>,
     pub(crate) revision: i64,
+}
+
+/// A key and when it was written.
+pub(crate) struct Key {
+    pub(crate) key: Vec<u8>,
+    pub(crate) mod_revision: i64,
 }
 
 /// A stored value and when it was written.
@@ -104,9 +191,59 @@ impl Client {
             .map(|header| header.cluster_id)
             .unwrap_or_default();
         Ok(Self {
-            kv: KvClient::new(channel).max_decoding_message_size(MAX_MESSAGE),
+            kv: KvClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE),
+            maintenance: MaintenanceClient::new(channel),
             cluster_id: format!("{cluster_id:x}"),
         })
+    }
+
+    /// The same connection, which refuses answers that are longer.
+    pub(crate) fn with_answers_up_to(&self, bytes: usize) -> Self {
+        Self {
+            kv: self.kv.clone().max_decoding_message_size(bytes),
+            ..self.clone()
+        }
+    }
+
+    /// The next page of a range; `None` behind the last one.
+    pub(crate) async fn page(
+        &mut self,
+        pages: &mut Pages,
+    ) -> Result<Option<Vec<KeyValue>>, tonic::Status> {
+        if pages.is_over {
+            return Ok(None);
+        }
+        let page = loop {
+            match self.kv.range(pages.request.clone()).await {
+                Ok(page) => break page.into_inner(),
+                // The message was longer than we take.
+                Err(status) if is_too_long(&status) && pages.shrink() => {}
+                Err(status) => return Err(status),
+            }
+        };
+        let Pages { request, .. } = pages;
+        if request.revision == 0 {
+            request.revision = page.header.map_or(0, |header| header.revision);
+        }
+        pages.count = u64::try_from(page.count).unwrap_or_default();
+        pages.is_over = !page.more;
+        if let Some(last) = page.kvs.last() {
+            request.key = [&last.key[..], b"\0"].concat();
+        } else if page.more {
+            return Err(tonic::Status::data_loss("an empty page, and there is more"));
+        }
+        let bytes: usize = page
+            .kvs
+            .iter()
+            .map(|it| it.key.len() + it.value.len())
+            .sum();
+        // As many as fill a page if the rest is like these, and never a jump.
+        let fitting = page.kvs.len().saturating_mul(pages.page_bytes) / bytes.max(1);
+        let limit = fitting
+            .clamp(1, (page.kvs.len() * 4).max(1))
+            .min(pages.page_values);
+        request.limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        Ok(Some(page.kvs))
     }
 
     /// Reads every value below `directory` at one revision: the given one, or the newest. Returns
@@ -117,54 +254,23 @@ impl Client {
         revision: Option<i64>,
         mut each: impl FnMut(Value<'_>),
     ) -> Result<i64, Failure> {
-        let name = String::from_utf8_lossy(directory);
-        let mut request = RangeRequest {
-            key: directory.to_vec(),
-            range_end: range_end(directory),
-            limit: 64,
-            revision: revision.unwrap_or_default(),
-            ..RangeRequest::default()
-        };
+        let mut pages = Pages::below(directory, revision);
         loop {
-            let page = self
-                .kv
-                .range(request.clone())
-                .await
-                .map_err(|status| {
-                    Failure::unread(format!(
-                        "cannot read {name} from etcd: {}",
-                        describe(&status)
-                    ))
+            let page = self.page(&mut pages).await.map_err(|status| {
+                let (name, reason) = (String::from_utf8_lossy(directory), describe(&status));
+                Failure::unread(format!("cannot read {name} from etcd: {reason}"))
                     .hint("every value is read at one revision; if that was compacted meanwhile, try again")
-                })?
-                .into_inner();
-            if request.revision == 0 {
-                request.revision = page
-                    .header
-                    .map(|header| header.revision)
-                    .unwrap_or_default();
-            }
-            let mut bytes = 1;
-            for pair in &page.kvs {
-                bytes += pair.key.len() + pair.value.len();
+            })?;
+            let Some(page) = page else {
+                return Ok(pages.revision());
+            };
+            for pair in &page {
                 each(Value {
                     key: &pair.key,
                     value: &pair.value,
                     mod_revision: pair.mod_revision,
                 });
             }
-            let last = match (page.kvs.last(), page.more) {
-                (_, false) => return Ok(request.revision),
-                (Some(last), true) => last,
-                (None, true) => {
-                    let what = format!("etcd gave an empty page of {name} and says there is more");
-                    return Err(Failure::unread(what).hint("try again, or another endpoint"));
-                }
-            };
-            request.key = [&last.key[..], b"\0"].concat();
-            // As many as fill a page if the rest is like these, and never a jump.
-            let fitting = page.kvs.len().saturating_mul(PAGE_BYTES) / bytes;
-            request.limit = fitting.clamp(1, page.kvs.len() * 4).min(PAGE_VALUES) as i64;
         }
     }
 
@@ -204,6 +310,50 @@ impl Client {
         }
     }
 
+    /// The first `limit` keys below `directory` from `from` on, as they are now.
+    ///
+    /// A limit on modification revisions is not sent with it: etcd would then read every value of the
+    /// rest for each page.
+    pub(crate) async fn keys(
+        &mut self,
+        directory: &[u8],
+        from: &[u8],
+        limit: u32,
+    ) -> Result<Vec<Key>, Failure> {
+        let request = RangeRequest {
+            key: from.to_vec(),
+            range_end: range_end(directory),
+            limit: limit.into(),
+            keys_only: true,
+            ..RangeRequest::default()
+        };
+        let page = self.kv.range(request).await.map_err(|status| {
+            let (name, reason) = (String::from_utf8_lossy(directory), describe(&status));
+            Failure::unread(format!("cannot list {name} in etcd: {reason}"))
+        })?;
+        let pairs = page.into_inner().kvs.into_iter();
+        let keys = pairs.map(|pair| Key {
+            key: pair.key,
+            mod_revision: pair.mod_revision,
+        });
+        Ok(keys.collect())
+    }
+
+    /// How many keys there are below `directory`.
+    pub(crate) async fn count(&mut self, directory: &[u8]) -> Result<u64, Failure> {
+        let request = RangeRequest {
+            key: directory.to_vec(),
+            range_end: range_end(directory),
+            count_only: true,
+            ..RangeRequest::default()
+        };
+        let answer = self.kv.range(request).await.map_err(|status| {
+            let (name, reason) = (String::from_utf8_lossy(directory), describe(&status));
+            Failure::unread(format!("cannot count {name} in etcd: {reason}"))
+        })?;
+        Ok(answer.into_inner().count.try_into().unwrap_or_default())
+    }
+
     /// The value of a key; `None` where there is no such key.
     pub(crate) async fn get(&mut self, key: &str) -> Result<Option<SecretBytes>, Failure> {
         let request = RangeRequest {
@@ -216,6 +366,74 @@ impl Client {
         })?;
         let pair = response.into_inner().kvs.into_iter().next();
         Ok(pair.map(|pair| SecretBytes::new(pair.value)))
+    }
+
+    /// What stands at each of the keys now.
+    pub(crate) async fn values(
+        &mut self,
+        keys: impl IntoIterator<Item = Vec<u8>>,
+    ) -> Result<Vec<Option<KeyValue>>, tonic::Status> {
+        let range = |key| RequestOp {
+            request_range: Some(RangeRequest {
+                key,
+                ..RangeRequest::default()
+            }),
+            ..RequestOp::default()
+        };
+        let request = TxnRequest {
+            success: keys.into_iter().map(range).collect(),
+            ..TxnRequest::default()
+        };
+        let asked = request.success.len();
+        let answer = self.kv.txn(request).await?.into_inner();
+        if answer.responses.len() != asked {
+            return Err(tonic::Status::data_loss("not as many answers as questions"));
+        }
+        let values = answer.responses.into_iter();
+        Ok(values
+            .map(|response| response.response_range?.kvs.into_iter().next())
+            .collect())
+    }
+
+    /// A transaction.
+    pub(crate) async fn transact(
+        &mut self,
+        request: TxnRequest,
+    ) -> Result<TxnResponse, tonic::Status> {
+        Ok(self.kv.txn(request).await?.into_inner())
+    }
+
+    /// How large the database is.
+    pub(crate) async fn usage(&mut self) -> Result<Usage, tonic::Status> {
+        let status = self
+            .maintenance
+            .status(StatusRequest {})
+            .await?
+            .into_inner();
+        let bytes = |number: i64| u64::try_from(number).unwrap_or_default();
+        Ok(Usage {
+            file: bytes(status.db_size),
+            in_use: bytes(status.db_size_in_use),
+            quota: match status.db_size_quota {
+                0 => None,
+                ..0 => Some(Quota::Off),
+                quota => Some(Quota::Bytes(bytes(quota))),
+            },
+            backlog: status.raft_index.saturating_sub(status.raft_applied_index),
+            is_full: status.errors.iter().any(|alarm| alarm.contains("NOSPACE")),
+        })
+    }
+
+    /// Takes away what was superseded before a revision, and returns once its space can be used.
+    pub(crate) async fn compact(&mut self, revision: i64) -> Result<(), tonic::Status> {
+        let request = CompactionRequest {
+            revision,
+            physical: true,
+        };
+        match self.kv.compact(request).await {
+            Err(status) if is_compacted(&status) => Ok(()),
+            answer => answer.map(|_| ()),
+        }
     }
 
     /// When a key was written; `None` where there is no such key.
@@ -263,7 +481,21 @@ fn pem(path: &Path) -> Result<SecretBytes, Failure> {
     atrest_files::read(path).map_err(Failure::unusable)
 }
 
-fn describe(status: &tonic::Status) -> String {
+/// Whether a revision is asked for that a compaction took away.
+pub(crate) fn is_compacted(status: &tonic::Status) -> bool {
+    status.message().contains("has been compacted")
+}
+
+/// tonic's own words.
+fn is_too_long(status: &tonic::Status) -> bool {
+    status.code() == tonic::Code::OutOfRange
+        && status
+            .message()
+            .contains("decoded message length too large")
+}
+
+/// In a few words.
+pub(crate) fn describe(status: &tonic::Status) -> String {
     match std::error::Error::source(status) {
         Some(source) => innermost(source),
         None => format!("{:?}: {}", status.code(), status.message()),

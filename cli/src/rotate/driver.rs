@@ -11,7 +11,7 @@ use atrest_core::rotation::{Await, CensusFacts, Facts, ServerFacts, State, Step,
 use super::escrow;
 use super::journal::{Journal, Record};
 use super::observe::{Observed, Reached, check_leases, observe, stored_here};
-use super::rewrite::{SetAside, api};
+use super::rewrite::{SetAside, Source, Steward, api};
 use super::settings::{Settings, To};
 use super::target::{kms_provider, no_provider_in_use, provider_in_use};
 use crate::args::{EtcdFlags, Global, RotateFlags};
@@ -223,19 +223,26 @@ impl<'a> Run<'a> {
             match record {
                 // A server that had to be brought up again may have written with the old key.
                 Record::Write { stage, .. } if stage != "only" => barrier = Barrier::default(),
-                Record::Barrier { .. } => {
+                Record::Barrier { revision, .. } => {
                     barrier = Barrier {
                         reached: true,
+                        revision: Some(*revision),
                         ..Barrier::default()
                     };
+                }
+                // What it set aside is not known any more: it is tried again by the next pass.
+                Record::Reached { resource, object } if i < self.taken_up => {
+                    barrier.behind.insert(resource.clone(), object.clone());
                 }
                 // An earlier process's rewrite counts if it left nothing; else it is tried again.
                 Record::Rewrote { set_aside, .. } if i < self.taken_up => {
                     barrier.passes = u32::from(*set_aside == 0);
+                    barrier.behind.clear();
                 }
                 Record::Rewrote { set_aside, .. } => {
                     barrier.passes += 1;
                     barrier.set_aside = *set_aside;
+                    barrier.behind.clear();
                 }
                 Record::Verified {
                     not_current: 0,
@@ -374,15 +381,38 @@ impl<'a> Run<'a> {
         let (mut total, mut rewritten) = (0, 0);
         let selection = self.selection(&observed[0].file.configuration)?;
         let api = &self.reached.servers[0];
+        let flags = EtcdFlags::from(&self.settings.etcd);
+        let barrier = self.barrier();
         for resource in &selection.resources {
             let found = cluster::find(api, resource)
                 .await
                 .map_err(|error| self.stopped_by_server(api, &error))?;
             let Some(found) = found else { continue };
             let progress = Progress::start(&resource.to_string(), self.global.quiet);
-            let outcome = api::rewrite(api, &found, self.settings.pace(), &progress)
-                .await
-                .map_err(|error| self.stopped_by_server(api, &error))?;
+            let name = resource.to_string();
+            let task = api::Task {
+                servers: &self.reached.servers,
+                resource: &found,
+                source: Source::Etcd {
+                    client: Box::new(self.reached.etcd.clone()),
+                    resource,
+                    prefix: flags.prefix(),
+                    up_to: barrier.revision,
+                },
+                steward: Some(
+                    Steward::new(self.reached.etcd.clone(), &flags, self.global.quiet).await?,
+                ),
+                behind: barrier.behind.get(&name).cloned(),
+                pace: self.settings.pace,
+                progress: &progress,
+            };
+            let outcome = api::rewrite(task, |object| {
+                self.journal.append(Record::Reached {
+                    resource: name.clone(),
+                    object: object.to_owned(),
+                })
+            })
+            .await?;
             total += outcome.total();
             rewritten += outcome.rewritten;
             self.set_aside.extend(outcome.set_aside);
@@ -584,6 +614,10 @@ fn now() -> i64 {
 #[derive(Default)]
 struct Barrier {
     reached: bool,
+    /// etcd's, when it was.
+    revision: Option<i64>,
+    /// Up to which object of each resource an earlier process has come.
+    behind: BTreeMap<String, String>,
     /// Milliseconds since 1970.
     proven_at: Option<i64>,
     passes: u32,

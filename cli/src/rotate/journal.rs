@@ -42,6 +42,8 @@ pub(crate) enum Record {
     },
     /// Every server wrote with the target from this revision on.
     Barrier { revision: i64, at: i64 },
+    /// Of a resource, everything up to this object was asked to be written again, or set aside.
+    Reached { resource: String, object: String },
     /// Everything was asked to be written again.
     Rewrote {
         total: u64,

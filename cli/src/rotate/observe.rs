@@ -46,7 +46,7 @@ pub(super) async fn connect(global: &Global, server: &Server) -> Result<ApiServe
 
 /// A census of another cluster's etcd would prove nothing: the namespace that every cluster has must
 /// have been written at the same revision in both.
-async fn same_cluster(
+pub(super) async fn same_cluster(
     server: &ApiServer,
     etcd: &mut etcd::Client,
     prefix: &str,
@@ -85,16 +85,16 @@ pub(super) async fn stored_here(
     resources: &[GroupResource],
 ) -> Result<(), Failure> {
     /// Objects to look at before it is believed that they are elsewhere: any may change meanwhile.
-    const LOOKS: usize = 5;
+    const LOOKS: u32 = 5;
 
     for name in resources {
         let failed = |error: cluster::Error| server_failure(server, &error);
         let Some(resource) = cluster::find(server, name).await.map_err(failed)? else {
             continue;
         };
-        let page = server.list(&resource, None).await.map_err(failed)?;
+        let page = server.list(&resource, None, LOOKS).await.map_err(failed)?;
         let mut found = page.objects.is_empty();
-        for object in page.objects.iter().take(LOOKS) {
+        for object in &page.objects {
             let key = format!("{}{object}", name.directory(prefix));
             let revision = etcd.mod_revision(&key).await?;
             found |= revision.map(|revision| revision.to_string()).as_ref()
@@ -152,6 +152,21 @@ pub(super) async fn check_server(api: &ApiServer, name: &str) -> Result<(), Fail
 
 /// An API server that is not on the list would go on writing with the old key.
 pub(super) async fn check_leases(api: &ApiServer, listed: usize) -> Result<(), Failure> {
+    let alive = alive_servers(api).await?;
+    if alive != listed {
+        return Err(Failure::unusable(format!(
+            "the cluster has {alive} API servers, and {listed} are listed"
+        ))
+        .hint(
+            "list all of them, each once: one that is forgotten goes on writing with the old key. One \
+             that was taken away keeps its Lease in kube-system for an hour",
+        ));
+    }
+    Ok(())
+}
+
+/// The API servers that keep their identity Lease alive. Those of one machine share it.
+pub(super) async fn alive_servers(api: &ApiServer) -> Result<usize, Failure> {
     #[derive(serde::Deserialize)]
     struct Leases {
         items: Vec<Lease>,
@@ -181,22 +196,9 @@ pub(super) async fn check_leases(api: &ApiServer, listed: usize) -> Result<(), F
         .filter_map(renewed)
         .max()
         .unwrap_or_default();
-    let alive = leases
-        .items
-        .iter()
-        .filter(|lease| {
-            let seconds = lease.spec.lease_duration_seconds.unwrap_or_default();
-            renewed(lease).is_some_and(|renewed| newest - renewed <= seconds)
-        })
-        .count();
-    if alive != listed {
-        return Err(Failure::unusable(format!(
-            "the cluster has {alive} API servers, and {listed} are listed"
-        ))
-        .hint(
-            "list all of them, each once: one that is forgotten goes on writing with the old key. One \
-             that was taken away keeps its Lease in kube-system for an hour",
-        ));
-    }
-    Ok(())
+    let is_alive = |lease: &&Lease| {
+        let seconds = lease.spec.lease_duration_seconds.unwrap_or_default();
+        renewed(lease).is_some_and(|renewed| newest - renewed <= seconds)
+    };
+    Ok(leases.items.iter().filter(is_alive).count())
 }

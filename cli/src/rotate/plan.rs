@@ -316,17 +316,18 @@ async fn resources(api: &ApiServer, census: &Census) -> Result<Vec<Resource>, Fa
             .await
             .map_err(failed)?
         {
-            let mut token = None;
+            let mut behind: Option<String> = None;
             loop {
-                let page = api.list(&found, token.as_deref()).await.map_err(failed)?;
-                for object in page.objects.iter().filter(|object| object.applied.0) {
+                let page = api.list(&found, behind.as_deref(), cluster::PAGE).await;
+                let page = page.map_err(failed)?;
+                for object in page.objects.iter().filter(|object| object.is_applied) {
                     resource.applied += 1;
                     if resource.applied_names.len() < NAMED {
                         resource.applied_names.push(object.to_string());
                     }
                 }
-                token = page.next;
-                if token.is_none() {
+                behind = page.objects.last().map(ToString::to_string);
+                if page.is_last || behind.is_none() {
                     break;
                 }
             }

@@ -27,8 +27,7 @@ pub(crate) struct Settings {
     pub(crate) to: To,
     pub(crate) escrow: PathBuf,
     pub(crate) escrow_copies: Vec<PathBuf>,
-    pub(crate) in_flight: u16,
-    pub(crate) rate: Option<u32>,
+    pub(crate) pace: Pace,
     pub(crate) hold: Duration,
     pub(crate) request_timeout: Duration,
     pub(crate) load_timeout: Duration,
@@ -98,16 +97,8 @@ impl Settings {
                 pinned.clone_from(flag);
             }
         }
-        settings.in_flight = flags.pace.max_in_flight.unwrap_or(settings.in_flight);
-        settings.rate = flags.pace.max_rate.or(settings.rate);
+        settings.pace = settings.pace.with(&flags.pace);
         settings
-    }
-
-    pub(crate) fn pace(&self) -> Pace {
-        Pace {
-            in_flight: self.in_flight,
-            rate: self.rate,
-        }
     }
 
     pub(crate) fn resources(&self) -> Vec<GroupResource> {
@@ -252,7 +243,7 @@ struct Snapshots {
 struct Limits {
     max_rate: Option<NonZeroU32>,
     max_in_flight: Option<NonZeroU8>,
-    gentle: bool,
+    gentle: Option<bool>,
 }
 
 impl File {
@@ -347,16 +338,11 @@ impl File {
             true => self.escrow.copies,
             false => flags.escrow_copy.clone(),
         };
-        let pace = Pace::new(
-            flags
-                .pace
-                .max_in_flight
-                .or(self.limits.max_in_flight.map(|n| n.get().into())),
-            flags
-                .pace
-                .max_rate
-                .or(self.limits.max_rate.map(NonZeroU32::get)),
-        );
+        let pace = Pace {
+            gentle: self.limits.gentle.unwrap_or(true),
+            in_flight: self.limits.max_in_flight.map(|n| n.get().into()),
+            rate: self.limits.max_rate.map(NonZeroU32::get),
+        };
         Ok(Settings {
             servers: self
                 .servers
@@ -379,8 +365,7 @@ impl File {
                 true => vec![absolute(state_dir.join("escrow-copy/key"))],
                 false => copies.into_iter().map(absolute).collect(),
             },
-            in_flight: pace.in_flight,
-            rate: pace.rate,
+            pace: pace.with(&flags.pace),
             hold: flags.hold.unwrap_or_default(),
             request_timeout: flags.request_timeout,
             load_timeout: flags.load_timeout,
@@ -435,9 +420,6 @@ impl File {
         }
         if self.snapshots.dir.is_some() {
             return refused("snapshots.dir");
-        }
-        if self.limits.gentle {
-            return refused("limits.gentle");
         }
         Ok(())
     }

@@ -18,6 +18,6 @@ pub use self::residue::{Copies, LOOKAHEAD, LOOKBEHIND, Part, Residue};
 pub use self::storage_key::{DEFAULT_PREFIX, GroupResource, ObjectKey, range_end};
 pub use self::stored_value::{Form, StoredValue};
 pub use self::transformers::{
-    NoPlugins, Plaintext, Plugins, ReadError, Refusal, Transformers, Trust, WrappedKey, WriteError,
-    WritingKey,
+    DekSource, NoPlugins, Plaintext, Plugins, ReadError, Refusal, Transformers, Trust, WrappedKey,
+    WriteError, WritingKey,
 };

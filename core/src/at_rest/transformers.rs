@@ -26,6 +26,25 @@ use crate::secret::{Fingerprint, SecretBytes};
 pub struct Transformers<'a> {
     providers: Vec<&'a Provider>,
     trust: Trust,
+    dek_source: DekSource,
+}
+
+/// What a KMS v2 plugin wraps for the servers. Values of the other form are stale to them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DekSource {
+    /// The data-encryption key itself: up to Kubernetes 1.28.
+    Key,
+    /// A seed, from which each write expands a key of its own: since 1.29.
+    Seed,
+}
+
+impl DekSource {
+    fn stored(self) -> EncryptedDekSourceType {
+        match self {
+            Self::Key => EncryptedDekSourceType::AesGcmKey,
+            Self::Seed => EncryptedDekSourceType::HkdfSha256XnonceAesGcmSeed,
+        }
+    }
 }
 
 /// What is believed of a cipher that authenticates nothing.
@@ -179,7 +198,34 @@ impl<'a> Transformers<'a> {
         Self {
             providers: configuration.chain(resource),
             trust,
+            dek_source: DekSource::Seed,
         }
+    }
+
+    /// The same, of servers of another release.
+    pub fn with_dek_source(self, dek_source: DekSource) -> Self {
+        Self { dek_source, ..self }
+    }
+
+    /// The provider that writes; `None` for the identity of a resource that is not covered.
+    pub fn writer(&self) -> Option<&'a Provider> {
+        self.providers.first().copied()
+    }
+
+    /// Whether the envelope of a value says that it is current, so that no plugin has to unwrap its
+    /// key to know: KMS v2's alone names the key_id.
+    pub fn is_current_by_its_envelope(&self, value: &[u8], plugins: &dyn Plugins) -> bool {
+        let Some(Provider::Kms(kms)) = self.writer() else {
+            return false;
+        };
+        let envelope = (kms.api_version == KmsVersion::V2)
+            .then(|| body(value, kms_prefix(kms), &kms.name))
+            .flatten()
+            .and_then(|body| envelope_v2(kms, body).ok());
+        envelope.is_some_and(|(wrapped, _, source)| {
+            source == Some(self.dek_source.stored())
+                && plugins.key_id(&kms.name) == Some(&*wrapped.key_id)
+        })
     }
 
     /// Reads a stored value. The errors of earlier providers are forgotten once a later one reads
@@ -295,8 +341,7 @@ impl<'a> Transformers<'a> {
                 } else {
                     open_gcm(key, storage_key, &body)?
                 };
-                // The servers that are out there write seeds.
-                let stale = if seeded {
+                let stale = if source == self.dek_source.stored() {
                     plugins.key_id(&kms.name).map(|id| id != wrapped.key_id)
                 } else {
                     Some(true)
@@ -306,8 +351,8 @@ impl<'a> Transformers<'a> {
         }
     }
 
-    /// Encodes an object's bytes with the first provider's first key, in the form that Kubernetes
-    /// 1.29 and later write. `plugin` is the key of a KMS provider.
+    /// Encodes an object's bytes with the first provider's first key. `plugin` is the key of a KMS
+    /// provider; where it is no seed, its nonces are random, and it must not write 2^32 values.
     pub fn write(
         &self,
         storage_key: &[u8],
@@ -328,12 +373,14 @@ impl<'a> Transformers<'a> {
                         [&length[..], &wrapped.ciphertext, &payload].concat()
                     }
                     KmsVersion::V2 => EncryptedObject {
-                        encrypted_data: seal_seeded(key, storage_key, plaintext)?,
+                        encrypted_data: match self.dek_source {
+                            DekSource::Key => seal_gcm(key, storage_key, plaintext)?,
+                            DekSource::Seed => seal_seeded(key, storage_key, plaintext)?,
+                        },
                         key_id: wrapped.key_id.clone(),
                         encrypted_dek_source: wrapped.ciphertext.clone(),
                         annotations: wrapped.annotations.clone().into_iter().collect(),
-                        encrypted_dek_source_type:
-                            EncryptedDekSourceType::HkdfSha256XnonceAesGcmSeed as i32,
+                        encrypted_dek_source_type: self.dek_source.stored() as i32,
                     }
                     .encode_to_vec(),
                 };
@@ -624,6 +671,48 @@ mod tests {
             );
             assert!(chain.write(PLACE, b"text", None).is_err());
         }
+    }
+
+    #[test]
+    fn values_of_the_other_form_are_stale_and_an_envelope_tells_without_its_plugin() {
+        let kms = kms(KmsVersion::V2);
+        let covered = configuration(vec![Provider::Kms(kms.clone())]);
+        let seed = SecretBytes::new(vec![7; 32]);
+        let writing = WritingKey {
+            wrapped: Plugin::wrap(&kms, "id-1", &seed),
+            key: seed,
+        };
+        let mut plugin = Plugin {
+            key_id: "id-1",
+            unwrapped: BTreeMap::new(),
+        };
+        let forms = [DekSource::Key, DekSource::Seed];
+        for written in forms {
+            let writer = of(&covered).with_dek_source(written);
+            let value = writer.write(PLACE, b"text", Some(&writing)).unwrap();
+            for expected in forms {
+                let chain = of(&covered).with_dek_source(expected);
+                let current = written == expected;
+                plugin.unwrapped.clear();
+                assert_eq!(chain.is_current_by_its_envelope(&value, &plugin), current);
+                plugin.unwrap(&writing.wrapped);
+                let read = chain.read(PLACE, &value, &plugin).unwrap();
+                assert_eq!(
+                    (read.bytes.expose(), read.stale),
+                    (&b"text"[..], Some(!current))
+                );
+                plugin.key_id = "id-2";
+                assert!(!chain.is_current_by_its_envelope(&value, &plugin));
+                plugin.key_id = "id-1";
+            }
+            // By another provider than the one that writes it is stale in any form.
+            let behind = configuration(vec![Provider::Identity, Provider::Kms(kms.clone())]);
+            let chain = of(&behind).with_dek_source(written);
+            assert!(!chain.is_current_by_its_envelope(&value, &plugin));
+        }
+        let local = configuration(vec![Provider::AesGcm(vec![key("a", 1)])]);
+        let value = of(&local).write(PLACE, b"text", None).unwrap();
+        assert!(!of(&local).is_current_by_its_envelope(&value, &plugin));
     }
 
     #[test]

@@ -213,6 +213,64 @@ impl ::core::fmt::Debug for crate::objects::FieldsV1 {
             .finish()
     }
 }
+impl ::core::fmt::Debug for crate::metadata::PartialObjectMetadataList {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("PartialObjectMetadataList")
+            .field("metadata", &self.metadata)
+            .field("items", &self.items)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::metadata::ListMeta {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("ListMeta")
+            .field("resource_version", &self.resource_version)
+            .field("next", &self.next)
+            .field("remaining_item_count", &self.remaining_item_count)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::metadata::PartialObjectMetadata {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("PartialObjectMetadata")
+            .field("metadata", &self.metadata)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::metadata::ObjectMeta {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("ObjectMeta")
+            .field("name", &self.name)
+            .field("namespace", &self.namespace)
+            .field("uid", &self.uid)
+            .field("resource_version", &self.resource_version)
+            .field("annotations", &self.annotations)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::metadata::Annotation {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("Annotation")
+            .field("key", &self.key)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::metadata::Status {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("Status")
+            .field("message", &self.message)
+            .field("reason", &self.reason)
+            .field("details", &self.details)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::metadata::StatusDetails {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("StatusDetails")
+            .field("retry_after_seconds", &self.retry_after_seconds)
+            .finish()
+    }
+}
 impl ::core::fmt::Debug for crate::mvccpb::KeyValue {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         f.debug_struct("KeyValue")
@@ -423,6 +481,29 @@ impl ::core::fmt::Debug for crate::etcdserverpb::TxnResponse {
         f.debug_struct("TxnResponse")
             .field("header", &self.header)
             .field("succeeded", &self.succeeded)
+            .field("responses", &self.responses)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::etcdserverpb::ResponseOp {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("ResponseOp")
+            .field("response_range", &self.response_range)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::etcdserverpb::CompactionRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("CompactionRequest")
+            .field("revision", &self.revision)
+            .field("physical", &self.physical)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::etcdserverpb::CompactionResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("CompactionResponse")
+            .field("header", &self.header)
             .finish()
     }
 }

@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used)] // clippy takes only #[test] functions for tests
 #![allow(clippy::disallowed_methods)] // the bans are about files of users, not those of a test
 
+mod api_engine;
 mod at_rest;
 mod blind;
 mod control_plane;
+mod etcd_engine;
 mod etcd_releases;
 mod generate;
 mod history;
@@ -15,5 +17,6 @@ mod rbac;
 mod reencrypt;
 mod refused;
 mod rotate;
+mod svm_engine;
 mod traps;
 mod wildcards;

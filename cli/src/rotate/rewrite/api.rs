@@ -1,21 +1,45 @@
-//! The `api` engine: pages of metadata, an empty merge patch for each object.
+//! The `api` engine: an empty merge patch for each object.
 //!
 //! The API server writes an object again if, and only if, its stored value is stale; then its
 //! resourceVersion moves (`k8s.io/apiserver` `pkg/storage/etcd3/store.go`, `GuaranteedUpdate`).
 
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future;
 use std::time::{Duration, Instant};
 
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::mpsc;
 
-use super::{Outcome, Pace, SetAside};
+use super::governor::Governor;
+use super::work::{Found, Source};
+use super::{Outcome, Pace, SetAside, Steward, TRIES, is_passing, pause};
 use crate::cluster::{ApiResource, ApiServer, Error, Object};
 use crate::report::progress::Progress;
+use crate::status::Failure;
 
-/// Times that one object is tried before it is set aside.
-const TRIES: u32 = 6;
+/// How long an object waits for servers that have enough to do.
+const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The first pause after an error of the server; it doubles.
-const PAUSE: Duration = Duration::from_millis(200);
+/// Between two reports of how far it is.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Between two looks at whether something may be sent again.
+const CLOSED: Duration = Duration::from_millis(50);
+
+/// What is to be rewritten, and by whom.
+pub(crate) struct Task<'a> {
+    /// At least one; they take turns.
+    pub(crate) servers: &'a [ApiServer],
+    pub(crate) resource: &'a ApiResource,
+    pub(crate) source: Source<'a>,
+    /// Where there is an etcd to be asked.
+    pub(crate) steward: Option<Steward>,
+    /// Where an earlier process was: everything up to this object is done.
+    pub(crate) behind: Option<String>,
+    pub(crate) pace: Pace,
+    pub(crate) progress: &'a Progress,
+}
 
 enum Fate {
     Current,
@@ -35,122 +59,203 @@ impl Fate {
     }
 }
 
-/// Touches every object of the resource.
+/// Touches every object of the resource. `reached` is told, every second, up to which object all is
+/// done.
 pub(crate) async fn rewrite(
-    server: &ApiServer,
-    resource: &ApiResource,
-    pace: Pace,
-    progress: &Progress,
-) -> Result<Outcome, Error> {
-    let interval = pace.rate.map(|rate| Duration::from_secs(1) / rate);
-    let start = Instant::now();
-    objects(server, resource, progress)
-        .enumerate()
-        .map(|(i, object)| async move {
-            let object = object?;
-            if let Some(interval) = interval {
-                let due = start + interval * u32::try_from(i).unwrap_or(u32::MAX);
-                tokio::time::sleep_until(due.into()).await;
+    task: Task<'_>,
+    mut reached: impl FnMut(&str) -> Result<(), Failure>,
+) -> Result<Outcome, Failure> {
+    let Task {
+        servers,
+        resource,
+        source,
+        steward,
+        behind,
+        pace,
+        progress,
+    } = task;
+    // The next page is found while this one is worked on.
+    let (send, mut pages) = mpsc::channel(1);
+    let find = source.send(resource, behind.as_deref(), progress, send);
+    let (governor, newest) = (RefCell::new(Governor::new(pace)), Cell::new(0));
+    let touch = async {
+        let mut outcome = Outcome::default();
+        let mut cursor = Cursor::default();
+        let mut last_look = Instant::now();
+        let mut waiting = Vec::new().into_iter();
+        let mut in_flight = FuturesUnordered::new();
+        let mut is_over = false;
+        loop {
+            while in_flight.len() < governor.borrow().window()
+                && let Some(found) = waiting.next()
+            {
+                match found {
+                    Found::Current => {
+                        outcome.current += 1;
+                        progress.done();
+                    }
+                    Found::Unreadable(set_aside) => outcome.set_aside.push(set_aside),
+                    Found::Object(object) => {
+                        let turn = cursor.begin(&object);
+                        let touch = Touch {
+                            servers,
+                            resource,
+                            governor: &governor,
+                            newest: &newest,
+                            turn,
+                        };
+                        in_flight.push(async move { (turn, touch.run(object).await) });
+                    }
+                }
             }
-            let fate = touch(server, resource, object).await;
-            progress.done();
-            Ok(fate)
-        })
-        .buffer_unordered(pace.in_flight.into())
-        .try_fold(Outcome::default(), |mut outcome, fate| async move {
-            fate.count(&mut outcome);
-            Ok(outcome)
-        })
-        .await
-}
-
-/// Every object, page by page; memory holds a page.
-fn objects<'a>(
-    server: &'a ApiServer,
-    resource: &'a ApiResource,
-    progress: &'a Progress,
-) -> impl futures::Stream<Item = Result<Object, Error>> + 'a {
-    enum Next {
-        First,
-        Token(String),
-        End,
-    }
-    let pages = stream::try_unfold((Next::First, 0), move |(next, expected)| async move {
-        let token = match &next {
-            Next::First => None,
-            Next::Token(token) => Some(token.as_str()),
-            Next::End => return Ok(None),
-        };
-        let page = list(server, resource, token).await?;
-        let seen = page.objects.len() as u64;
-        progress.expect((seen + page.remaining).saturating_sub(expected));
-        let next = page.next.map_or(Next::End, Next::Token);
-        let items = stream::iter(page.objects.into_iter().map(Ok));
-        Ok::<_, Error>(Some((items, (next, page.remaining))))
-    });
-    pages.try_flatten()
-}
-
-/// A page, after as many tries as an object gets. Where the list's snapshot was compacted away,
-/// the server gives a token that goes on at the same name in a newer one: as every write since
-/// uses the current key, nothing stale is missed.
-async fn list(
-    server: &ApiServer,
-    resource: &ApiResource,
-    token: Option<&str>,
-) -> Result<crate::cluster::Page, Error> {
-    let mut token = token.map(str::to_owned);
-    let mut tries = 0;
-    loop {
-        let error = match server.list(resource, token.as_deref()).await {
-            Ok(page) => return Ok(page),
-            Err(error) => error,
-        };
-        tries += 1;
-        match &error {
-            Error::Answer {
-                code: 410,
-                next: Some(next),
-                ..
-            } if tries < TRIES => token = Some(next.clone()),
-            _ if tries < TRIES && is_passing(&error) => pause(&error, tries).await,
-            _ => return Err(error),
+            let needs_page = !is_over && waiting.len() == 0;
+            tokio::select! {
+                Some((turn, fate)) = in_flight.next() => {
+                    fate.count(&mut outcome);
+                    cursor.end(turn);
+                    progress.done();
+                }
+                page = pages.recv(), if needs_page => match page {
+                    Some(page) => waiting = page.into_iter(),
+                    None => is_over = true,
+                },
+                // Nothing may be sent now: until there is room.
+                () = tokio::time::sleep(CLOSED), if waiting.len() > 0 && in_flight.is_empty() => {}
+                else => break,
+            }
+            if last_look.elapsed() > LOOK {
+                last_look = Instant::now();
+                if let Some(object) = cursor.reached() {
+                    reached(object)?;
+                }
+            }
         }
+        Ok::<_, Failure>(outcome)
+    };
+    let watch = async {
+        match steward {
+            Some(steward) => steward.watch(&governor, &newest).await,
+            None => future::pending().await,
+        }
+    };
+    tokio::select! {
+        // What stopped the search is what is to be told.
+        (found, outcome) = async { tokio::join!(find, touch) } => found.and(outcome),
+        Err(failure) = watch => Err(failure),
     }
 }
 
-async fn touch(server: &ApiServer, resource: &ApiResource, mut object: Object) -> Fate {
-    let mut tries = 0;
-    loop {
-        let error = match server.touch(resource, &object).await {
-            Ok(after) if after.resource_version == object.resource_version => return Fate::Current,
-            Ok(_) => return Fate::Rewritten,
-            Err(error) => error,
-        };
-        tries += 1;
-        let code = error.code();
-        if tries < TRIES && is_passing(&error) {
-            pause(&error, tries).await;
-        } else if tries == TRIES || !matches!(code, Some(404 | 409)) {
-            return set_aside(&object, &error.to_string());
+/// Up to where all is done, of objects that begin in order and end as they like.
+#[derive(Debug, Default)]
+struct Cursor {
+    begun: usize,
+    done: Option<String>,
+    /// What was begun since, and whether it has ended.
+    open: BTreeMap<usize, (String, bool)>,
+}
+
+impl Cursor {
+    fn begin(&mut self, object: &Object) -> usize {
+        self.begun += 1;
+        self.open.insert(self.begun, (object.to_string(), false));
+        self.begun
+    }
+
+    fn end(&mut self, turn: usize) {
+        if let Some((_, ended)) = self.open.get_mut(&turn) {
+            *ended = true;
         }
-        if !matches!(code, Some(404 | 409)) {
-            continue;
-        }
-        // Somebody wrote, deleted or created it anew: look at what there is now.
-        match server
-            .metadata(resource, object.namespace.as_deref(), &object.name)
-            .await
+        while let Some(first) = self.open.first_entry()
+            && first.get().1
         {
-            Ok(_) if code == Some(404) => {
-                // It can be read and not be written: before 1.37, an object of a deleted namespace.
+            self.done = Some(first.remove().0);
+        }
+    }
+
+    fn reached(&self) -> Option<&str> {
+        self.done.as_deref()
+    }
+}
+
+/// One object's way.
+struct Touch<'a> {
+    servers: &'a [ApiServer],
+    resource: &'a ApiResource,
+    governor: &'a RefCell<Governor>,
+    /// The revision of the newest write of ours.
+    newest: &'a Cell<i64>,
+    turn: usize,
+}
+
+impl Touch<'_> {
+    async fn run(self, mut object: Object) -> Fate {
+        let begun = Instant::now();
+        let mut tries = 0;
+        loop {
+            let error = match self.patch(&object, tries).await {
+                Ok(after) if after.resource_version == object.resource_version => {
+                    return Fate::Current;
+                }
+                Ok(after) => {
+                    let revision = after.resource_version.parse().unwrap_or_default();
+                    self.newest.set(self.newest.get().max(revision));
+                    return Fate::Rewritten;
+                }
+                Err(error) => error,
+            };
+            let code = error.code();
+            // Having enough to do is no fault of a server, and passes.
+            if code != Some(429) || begun.elapsed() > PATIENCE {
+                tries += 1;
+            }
+            if tries < TRIES && is_passing(&error) {
+                self.wait(&error, tries).await;
+                continue;
+            }
+            if tries >= TRIES || !matches!(code, Some(404 | 409)) {
                 return set_aside(&object, &error.to_string());
             }
-            Ok(now) => object = now,
-            Err(error) if error.code() == Some(404) => return Fate::Gone,
-            Err(error) if is_passing(&error) => pause(&error, tries).await,
-            Err(error) => return set_aside(&object, &error.to_string()),
+            // Somebody wrote, deleted or created it anew: look at what there is now.
+            let server = self.server(tries);
+            let namespace = object.namespace.as_deref();
+            match server
+                .metadata(self.resource, namespace, &object.name)
+                .await
+            {
+                Ok(_) if code == Some(404) => {
+                    // It can be read and not be written: before 1.37, an object of a deleted namespace.
+                    return set_aside(&object, &error.to_string());
+                }
+                Ok(now) => object = now,
+                Err(error) if error.code() == Some(404) => return Fate::Gone,
+                Err(error) if is_passing(&error) => self.wait(&error, tries).await,
+                Err(error) => return set_aside(&object, &error.to_string()),
+            }
         }
+    }
+
+    async fn patch(&self, object: &Object, tries: u32) -> Result<Object, Error> {
+        let at = self.governor.borrow_mut().send(Instant::now());
+        tokio::time::sleep_until(at.into()).await;
+        let sent = Instant::now();
+        let answer = self.server(tries).touch(self.resource, object).await;
+        let mut governor = self.governor.borrow_mut();
+        match &answer {
+            Err(error) if matches!(error.code(), Some(429 | 503)) => {
+                governor.refused(Instant::now(), pause(error, tries + 1));
+            }
+            _ => governor.answered(sent.elapsed()),
+        }
+        answer
+    }
+
+    /// A try that failed is followed by one at the next server.
+    fn server(&self, tries: u32) -> &ApiServer {
+        &self.servers[(self.turn + tries as usize) % self.servers.len()]
+    }
+
+    async fn wait(&self, error: &Error, tries: u32) {
+        tokio::time::sleep(pause(error, tries)).await;
     }
 }
 
@@ -162,25 +267,26 @@ fn set_aside(object: &Object, reason: &str) -> Fate {
     })
 }
 
-/// Whether the same request may do better in a while.
-fn is_passing(error: &Error) -> bool {
-    match error {
-        Error::Unreachable(_) => true,
-        // A value that cannot be decrypted is a 500 that stays; so is what a webhook does.
-        Error::Answer {
-            code: 500,
-            detail: Some(_),
-            ..
-        } => false,
-        Error::Answer { code, .. } => matches!(code, 429 | 500 | 502 | 503 | 504),
-        Error::Garbled(_) => false,
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-async fn pause(error: &Error, tries: u32) {
-    let asked = match error {
-        Error::Answer { retry_after, .. } => *retry_after,
-        _ => None,
-    };
-    tokio::time::sleep(asked.unwrap_or(PAUSE * 2_u32.pow(tries - 1))).await;
+    #[test]
+    fn the_cursor_is_behind_whatever_is_open() {
+        let object = |name: &str| Object {
+            namespace: Some("ns".into()),
+            name: name.into(),
+            resource_version: "1".into(),
+            is_applied: false,
+        };
+        let mut cursor = Cursor::default();
+        let turns = ["a", "b", "c"].map(|name| cursor.begin(&object(name)));
+        cursor.end(turns[1]);
+        assert_eq!(cursor.reached(), None);
+        cursor.end(turns[0]);
+        assert_eq!(cursor.reached(), Some("ns/b"));
+        cursor.end(turns[2]);
+        assert_eq!(cursor.reached(), Some("ns/c"));
+        assert!(cursor.open.is_empty());
+    }
 }

@@ -1,27 +1,70 @@
 //! Engines that have every stored value written again.
 
+mod answer;
 pub(crate) mod api;
+mod connection;
+pub(crate) mod etcd;
+mod governor;
+mod quota;
+mod space;
+mod steward;
+pub(crate) mod svm;
+mod work;
 
-use serde::Serialize;
+use std::time::Duration;
 
-/// As many streams as two cores of an API server keep busy.
-const IN_FLIGHT: u16 = 32;
+use serde::{Deserialize, Serialize};
 
-/// How hard the engine may work.
-#[derive(Clone, Copy, Debug)]
+pub(crate) use self::steward::Steward;
+pub(crate) use self::work::Source;
+use crate::args;
+use crate::cluster::Error;
+
+/// Requests in flight at most: of a cluster that has other work, and of one that has none. More keep
+/// two cores of an API server no busier.
+const IN_FLIGHT: [u16; 2] = [8, 64];
+
+/// Times that one request is tried.
+const TRIES: u32 = 6;
+
+/// The first pause after an error of the server; it doubles.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How hard an engine may work.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub(crate) struct Pace {
-    /// Requests in flight.
-    pub(crate) in_flight: u16,
+    /// Whether other clients of the cluster come first.
+    pub(crate) gentle: bool,
+    /// Requests in flight at most.
+    pub(crate) in_flight: Option<u16>,
     /// Objects a second.
     pub(crate) rate: Option<u32>,
 }
 
-impl Pace {
-    pub(crate) fn new(in_flight: Option<u16>, rate: Option<u32>) -> Self {
+impl Default for Pace {
+    fn default() -> Self {
         Self {
-            in_flight: in_flight.unwrap_or(IN_FLIGHT),
-            rate,
+            gentle: true,
+            in_flight: None,
+            rate: None,
         }
+    }
+}
+
+impl Pace {
+    /// What flags say wins.
+    pub(crate) fn with(self, flags: &args::Pace) -> Self {
+        Self {
+            gentle: flags.gentle.unwrap_or(self.gentle),
+            in_flight: flags.max_in_flight.or(self.in_flight),
+            rate: flags.max_rate.or(self.rate),
+        }
+    }
+
+    fn most_in_flight(&self) -> u16 {
+        let [gently, eagerly] = IN_FLIGHT;
+        self.in_flight
+            .unwrap_or(if self.gentle { gently } else { eagerly })
     }
 }
 
@@ -51,4 +94,28 @@ pub(crate) struct SetAside {
     pub(crate) namespace: Option<String>,
     pub(crate) name: String,
     pub(crate) reason: String,
+}
+
+/// Whether the same request may do better in a while.
+fn is_passing(error: &Error) -> bool {
+    match error {
+        Error::Unreachable(_) => true,
+        // A value that cannot be decrypted is a 500 that stays; so is what a webhook does.
+        Error::Answer {
+            code: 500,
+            detail: Some(_),
+            ..
+        } => false,
+        Error::Answer { code, .. } => matches!(code, 429 | 500 | 502 | 503 | 504),
+        Error::Garbled(_) => false,
+    }
+}
+
+/// How long to wait after an error: as long as the server asks for.
+fn pause(error: &Error, tries: u32) -> Duration {
+    let asked = match error {
+        Error::Answer { retry_after, .. } => *retry_after,
+        Error::Garbled(_) | Error::Unreachable(_) => None,
+    };
+    asked.unwrap_or(PAUSE * 2_u32.pow(tries.clamp(1, TRIES) - 1))
 }

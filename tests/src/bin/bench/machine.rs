@@ -40,6 +40,7 @@ pub(crate) fn describe() -> Result<Value, String> {
         "processors": thread::available_parallelism().map_or(0, usize::from),
         "kernel": read("/proc/sys/kernel/osrelease")?.trim(),
         "load": read("/proc/loadavg")?.trim(),
+        "date": jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
     }))
 }
 

@@ -4,50 +4,62 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // it is there to be looked at
 #![allow(clippy::disallowed_methods)] // the bans are about files of users, not those of a bench
 
+mod chart;
 mod figure;
 mod machine;
+mod process;
+mod report;
+mod rewrite;
 mod validate;
 mod verify;
 
-use std::path::Path;
 use std::process::ExitCode;
 
-use figure::Figure;
-use serde_json::json;
+use report::{Measured, report};
 
 const USAGE: &str = "\
-usage: cargo run --release --bin bench -- SUITE [--force]
+usage: cargo run --release --bin bench -- SUITE [--record] [--force]
 
   validate   atrest validate, in-process and as a process, beside kube-apiserver's own loader
   verify     atrest verify, of snapshots with up to 1,000,000 keys (ATREST_BENCH_KEYS), and of a running
              etcd beside a bare range read of the same keys
+  rewrite    atrest reencrypt by each engine, beside kubectl get | kubectl replace, the cluster's own
+             StorageVersionMigration and bare transactions of etcd, turn by turn; gently, beside other
+             clients. ATREST_BENCH_SIZES: numbers of Secrets, default 2000,10000,50000;
+             ATREST_BENCH_ROUNDS, default 5
 
+  --record   write the figures and the charts into docs/benchmarks, too
   --force    print the figures of a busy machine, too";
 
 /// Takes the samples of a suite, for which all is built.
-type Measure = Box<dyn FnOnce() -> Result<Vec<Figure>, String>>;
+type Measure = Box<dyn FnOnce() -> Result<Measured, String>>;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [word, endpoint] = &arguments[..]
-        && word == verify::BARE_RANGE
-    {
-        return verify::bare_range(endpoint);
+    match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [verify::BARE_RANGE, endpoint] => return verify::bare_range(endpoint),
+        [rewrite::BARE_LOOP, flags @ ..] => return rewrite::bare_loop(flags),
+        _ => {}
     }
-    let (suite, force) = match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [suite] => (*suite, false),
-        [suite, "--force"] | ["--force", suite] => (*suite, true),
-        _ => ("", false),
-    };
-    let prepare = match suite {
+    let (mut suite, mut record, mut force) = (None, false, false);
+    for argument in &arguments {
+        match argument.as_str() {
+            "--record" => record = true,
+            "--force" => force = true,
+            name => suite = Some(name),
+        }
+    }
+    let suite = suite.unwrap_or_default();
+    let prepare: fn() -> Result<Measure, String> = match suite {
         "validate" => validate::prepare,
         "verify" => verify::prepare,
+        "rewrite" => rewrite::prepare,
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
         }
     };
-    match prepare().and_then(|measure| bench(suite, measure, force)) {
+    match prepare().and_then(|measure| bench(suite, measure, record, force)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(what) => {
@@ -58,30 +70,15 @@ fn main() -> ExitCode {
 }
 
 /// Whether no figure is beyond its bar.
-fn bench(suite: &str, measure: Measure, force: bool) -> Result<bool, String> {
+fn bench(suite: &str, measure: Measure, record: bool, force: bool) -> Result<bool, String> {
     if cfg!(debug_assertions) {
         return Err("this build is not optimized\nhint: cargo run --release".to_owned());
     }
     let before = idle(force)?;
-    let figures = measure()?;
+    let measured = measure()?;
     let after = idle(force)?;
-
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
-    let samples = workspace.unwrap_or(Path::new(".")).join("target/bench");
-    let file = samples.join(format!("{suite}.json"));
-    let raw = json!({
-        "suite": suite,
-        "machine": machine::describe()?,
-        "busy": [before, after],
-        "figures": figures.iter().map(Figure::raw).collect::<Vec<_>>(),
-    });
-    std::fs::create_dir_all(&samples)
-        .and_then(|()| std::fs::write(&file, format!("{raw:#}\n")))
-        .map_err(|error| format!("{}: {error}", file.display()))?;
-
-    println!("{}", figure::table(&figures));
-    println!("every sample: {}", file.display());
-    Ok(figures.iter().all(Figure::holds))
+    report(suite, &measured, [before, after], record)?;
+    Ok(measured.holds())
 }
 
 /// The part of the processors that other work takes, unless it is too much.

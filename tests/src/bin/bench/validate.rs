@@ -14,8 +14,8 @@ use atrest_core::secret::SecretBytes;
 use atrest_tests::judge::{Judge, Stage};
 use atrest_tests::{binaries, programs};
 
-use crate::Measure;
 use crate::figure::Figure;
+use crate::{Measure, Measured};
 
 const TURNS: usize = 300;
 const IN_PROCESS: Duration = Duration::from_millis(5);
@@ -31,7 +31,7 @@ pub(crate) fn prepare() -> Result<Measure, String> {
             figures.extend(large_file(format)?);
         }
         figures.extend(small_file(atrest, &loader)?);
-        Ok(figures)
+        Ok(Measured::from(figures))
     }))
 }
 

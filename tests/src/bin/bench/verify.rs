@@ -19,8 +19,9 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use serde_json::Value;
 use tonic::transport::Channel;
 
-use crate::Measure;
 use crate::figure::Figure;
+use crate::process::run;
+use crate::{Measure, Measured};
 
 /// The bench itself, as the process that only reads.
 pub(crate) const BARE_RANGE: &str = "--bare-range";
@@ -80,7 +81,7 @@ pub(crate) fn prepare() -> Result<Measure, String> {
             }
         }
         figures.extend(live(&atrest, &config, &etcd, live_keys)?);
-        Ok(figures)
+        Ok(Measured::from(figures))
     }))
 }
 
@@ -147,49 +148,6 @@ fn live(atrest: &Path, config: &Path, etcd: &Etcd, keys: u64) -> Result<Vec<Figu
     }
     census.promise_times(TIMES, &range);
     Ok(vec![census, proof, range])
-}
-
-struct Run {
-    time: Duration,
-    /// The most that was resident, in bytes.
-    memory: u64,
-    stdout: Vec<u8>,
-}
-
-/// Runs a program to its good end. The kernel keeps its peak of memory until it is waited for.
-fn run(command: &mut Command) -> Result<Run, String> {
-    let name = command.get_program().display().to_string();
-    let failed = |error: &dyn std::fmt::Display| format!("{name}: {error}");
-    let output = tempfile::tempfile().map_err(|error| failed(&error))?;
-    command.stdout(output.try_clone().map_err(|error| failed(&error))?);
-    let start = Instant::now();
-    let mut child = command.spawn().map_err(|error| failed(&error))?;
-    let status = format!("/proc/{}/status", child.id());
-    let mut memory = 0;
-    let ended = loop {
-        if let Some(ended) = child.try_wait().map_err(|error| failed(&error))? {
-            break ended;
-        }
-        let text = fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-        memory = memory.max(kib.unwrap_or_default() << 10);
-        std::thread::sleep(Duration::from_millis(1));
-    };
-    let time = start.elapsed();
-    if !ended.success() {
-        return Err(failed(&ended));
-    }
-    let mut stdout = Vec::new();
-    let mut output = output;
-    std::io::Seek::rewind(&mut output)
-        .and_then(|()| std::io::Read::read_to_end(&mut output, &mut stdout))
-        .map_err(|error| failed(&error))?;
-    Ok(Run {
-        time,
-        memory,
-        stdout,
-    })
 }
 
 /// Reads what a census reads, in pages as large, and does nothing with it.

@@ -1,0 +1,172 @@
+//! What has to hold before anything is written behind the API servers' backs.
+
+use std::path::Path;
+
+use atrest_core::at_rest::{DekSource, GroupResource, ObjectKey};
+use serde::Deserialize;
+
+use crate::cluster::{self, ApiServer};
+use crate::commands::server_failure;
+use crate::configuration::Loaded;
+use crate::etcd;
+use crate::report;
+use crate::rotate::observe::{alive_servers, same_cluster};
+use crate::status::Failure;
+
+/// The first release whose servers say which file they have loaded.
+const SAYS_WHAT_IT_LOADED: u32 = 34;
+
+/// The first release whose servers write KMS v2 values under a seed.
+const WRITES_SEEDS: u32 = 29;
+
+/// What the operator says that is asked.
+pub(crate) struct Barrier<'a> {
+    pub(crate) servers: &'a [ApiServer],
+    /// kube-apiserver's `--etcd-prefix`.
+    pub(crate) prefix: &'a str,
+    pub(crate) resources: &'a [GroupResource],
+    pub(crate) path: &'a Path,
+    pub(crate) file: &'a Loaded,
+    /// Go on where a server is too old to say what it has loaded.
+    pub(crate) takes_unverified: bool,
+}
+
+impl Barrier<'_> {
+    /// Every API server is named, runs with this very file, and keeps its objects in this etcd.
+    /// Returns what the oldest of them has a plugin wrap.
+    pub(crate) async fn check(&self, etcd: &mut etcd::Client) -> Result<DekSource, Failure> {
+        let mut oldest = u32::MAX;
+        for server in self.servers {
+            same_cluster(server, etcd, self.prefix).await?;
+            let minor = minor(server).await?;
+            self.has_loaded(server, minor).await?;
+            oldest = oldest.min(minor);
+        }
+        if let Some(first) = self.servers.first() {
+            let alive = alive_servers(first).await?;
+            let named = self.servers.len();
+            if alive > named {
+                return Err(Failure::unusable(format!(
+                    "the cluster has {alive} API servers, and {named} are named"
+                ))
+                .hint("name each of the others with --server: one that lacks the key could read nothing any more"));
+            }
+            for resource in self.resources {
+                self.keeps_here(first, etcd, resource).await?;
+            }
+        }
+        Ok(if oldest < WRITES_SEEDS {
+            DekSource::Key
+        } else {
+            DekSource::Seed
+        })
+    }
+
+    /// `--etcd-servers-overrides` moves single resources: what stands here must be what the API server
+    /// reads. It is asked for single objects, as one that cannot be decrypted fails every list.
+    async fn keeps_here(
+        &self,
+        server: &ApiServer,
+        etcd: &mut etcd::Client,
+        resource: &GroupResource,
+    ) -> Result<(), Failure> {
+        /// Any may change or be deleted meanwhile, or not be readable.
+        const LOOKS: u32 = 20;
+
+        let failed = |error: cluster::Error| server_failure(server, &error);
+        let Some(api) = cluster::find(server, resource).await.map_err(failed)? else {
+            return Ok(());
+        };
+        let directory = resource.directory(self.prefix).into_bytes();
+        let keys = etcd.keys(&directory, &directory, LOOKS).await?;
+        let mut agree = keys.is_empty()
+            && server
+                .list(&api, None, 1)
+                .await
+                .map_err(failed)?
+                .objects
+                .is_empty();
+        for key in keys {
+            let object = key.key.strip_prefix(&*directory);
+            let object = object.and_then(ObjectKey::parse);
+            if let (false, Some(object)) = (agree, object) {
+                let seen = server
+                    .metadata(&api, object.namespace.as_deref(), &object.name)
+                    .await;
+                agree = seen.is_ok_and(|it| it.resource_version == key.mod_revision.to_string());
+            }
+        }
+        match agree {
+            true => Ok(()),
+            false => Err(Failure::unusable(format!(
+                "{} does not store {resource} below {} of this etcd",
+                server.url(),
+                self.prefix
+            ))
+            .hint("look for --etcd-servers-overrides and --etcd-prefix among its flags")),
+        }
+    }
+
+    async fn has_loaded(&self, server: &ApiServer, minor: u32) -> Result<(), Failure> {
+        let (url, path) = (server.url(), self.path.display());
+        let loaded = server.loaded_config().await;
+        match loaded.map_err(|error| server_failure(server, &error))? {
+            Some(hash) if hash == self.file.fingerprint.to_string() => Ok(()),
+            Some(_) => Err(Failure::unusable(format!("{url} has loaded another file than {path}"))
+                .hint("name the file that every API server runs with; after a change each takes up to a \
+                       minute to load it, or a restart")),
+            None if minor >= SAYS_WHAT_IT_LOADED => Err(Failure::unusable(format!(
+                "{url} runs without an EncryptionConfiguration"
+            ))
+            .hint("without --encryption-provider-config it could read nothing that is encrypted")),
+            None if self.takes_unverified => {
+                report::say(format_args!(
+                    "warning: {url} is Kubernetes 1.{minor} and does not say which file it has loaded"
+                ));
+                Ok(())
+            }
+            None => Err(Failure::unusable(format!(
+                "{url} is Kubernetes 1.{minor} and does not say which file it has loaded"
+            ))
+            .hint("compare its file with this one, restart it, then say --unverified-config; or use \
+                   --engine api")),
+        }
+    }
+}
+
+/// The second number of a server's release.
+async fn minor(server: &ApiServer) -> Result<u32, Failure> {
+    #[derive(Deserialize)]
+    struct Version {
+        minor: String,
+    }
+
+    let version: Version = server
+        .json("/version")
+        .await
+        .map_err(|error| server_failure(server, &error))?;
+    number(&version.minor).ok_or_else(|| {
+        Failure::unread(format!("{} does not say which release it is", server.url()))
+    })
+}
+
+/// Distributions put a plus sign behind it.
+fn number(minor: &str) -> Option<u32> {
+    minor
+        .trim_end_matches(|c: char| !c.is_ascii_digit())
+        .parse()
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_of_distributions_are_understood() {
+        assert_eq!(number("37"), Some(37));
+        assert_eq!(number("28+"), Some(28));
+        assert_eq!(number(""), None);
+        assert_eq!(number("beta"), None);
+    }
+}
