@@ -13,7 +13,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 
 use crate::keeper::Keeper;
 use crate::processes::{free_ports, tail};
@@ -152,13 +152,6 @@ impl Etcd {
             .collect()
     }
 
-    /// A client of its keyspace, for the runtime that this is called in.
-    pub async fn kv(&self) -> Result<KvClient<Channel>, tonic::transport::Error> {
-        let channel = Channel::from_shared(self.endpoint.clone()).expect("a URL of ours");
-        let kv = KvClient::new(channel.connect().await?);
-        Ok(kv.max_decoding_message_size(1 << 30))
-    }
-
     /// Asks for what etcdctl has no command for, through the gateway that etcd has for HTTP.
     pub fn post(&self, path: &str, body: &Value) -> String {
         let address = self.endpoint.trim_start_matches("http://");
@@ -191,6 +184,14 @@ impl Etcd {
         }
         let _ = self.process.wait();
     }
+}
+
+/// A client of the keyspace behind an endpoint, for the runtime that this is called in.
+pub async fn connect(endpoint: &str) -> Result<KvClient<Channel>, tonic::transport::Error> {
+    let channel = Endpoint::from_shared(endpoint.to_owned())?
+        .connect()
+        .await?;
+    Ok(KvClient::new(channel).max_decoding_message_size(1 << 30))
 }
 
 impl Drop for Etcd {

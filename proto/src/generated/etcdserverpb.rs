@@ -174,7 +174,7 @@ pub struct InternalRaftRequest {
     #[prost(message, optional, tag = "6")]
     pub txn: ::core::option::Option<TxnRequest>,
     #[prost(message, optional, tag = "7")]
-    pub compaction: ::core::option::Option<Unread>,
+    pub compaction: ::core::option::Option<CompactionRequest>,
     #[prost(message, optional, tag = "8")]
     pub lease_grant: ::core::option::Option<LeaseGrantRequest>,
     #[prost(message, optional, tag = "9")]

@@ -12,7 +12,7 @@ use atrest_proto::etcdserverpb::kv_client::KvClient;
 use atrest_proto::etcdserverpb::{
     Compare, DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
 };
-use atrest_tests::etcd::{Etcd, Pair};
+use atrest_tests::etcd::{Etcd, Pair, connect};
 use serde_json::{Value, json};
 use tonic::transport::Channel;
 
@@ -108,7 +108,7 @@ impl Cluster {
     pub(crate) async fn start(release: &'static str, folder: &Path, flags: &[&str]) -> Self {
         let data = folder.join(release);
         let etcd = Etcd::start(release, &data, flags);
-        let kv = etcd.kv().await.unwrap();
+        let kv = connect(&etcd.endpoint).await.unwrap();
         let parsed = |writer: &&str| {
             let text = configuration(writer, Path::new("/nowhere"));
             judge(text.as_bytes(), &Server::default()).configuration
@@ -130,7 +130,7 @@ impl Cluster {
         self.etcd.stop();
         let between = fs::read(database(&self.data)).unwrap();
         self.etcd = Etcd::start(self.release, &self.data, flags);
-        self.kv = self.etcd.kv().await.unwrap();
+        self.kv = connect(&self.etcd.endpoint).await.unwrap();
         between
     }
 
