@@ -74,7 +74,9 @@ fuzz_target!(|input: &[u8]| {
 fn standing(how: u8) -> Standing {
     let mut standing = Standing::default();
     let mut take = |bucket: &[u8], key: &[u8], value: &[u8]| {
-        standing.take(bucket, key, value).expect("a row as etcd writes it");
+        standing
+            .take(bucket, key, value)
+            .expect("a row as etcd writes it");
     };
     for lease in [1_i64, 2] {
         take(b"lease", &lease.to_be_bytes(), b"");
