@@ -108,8 +108,8 @@ pub(crate) struct Keyspace {
     database: Database<Head>,
     /// What only the write-ahead log has.
     replay: Option<Replay>,
-    /// Up to which entry of the log it has applied: none, in a new one.
-    applied: u64,
+    /// Up to which entry of the log the database has applied, where it says so.
+    applied: Option<u64>,
     /// No revision is older: that of a new keyspace, or that up to which history was removed, where the
     /// newest row may have gone with it.
     oldest: i64,
@@ -154,7 +154,12 @@ impl Keyspace {
         let mut keyspace = Self::open(&database, part)?;
         let members = keyspace.members()?;
         let standing = keyspace.standing()?;
-        let log = read_log(&path.join("member/wal"), keyspace.applied)?;
+        // Nothing was committed to a new one yet.
+        if keyspace.applied.is_none() && !keyspace.is_empty()? {
+            return Err(unusable(&database, "it does not say what it has applied"));
+        }
+        let applied = keyspace.applied.unwrap_or_default();
+        let log = read_log(&path.join("member/wal"), applied)?;
         let (committed, open) = log
             .entries(members)
             .map_err(|error| unusable(path, error))?;
@@ -189,7 +194,7 @@ impl Keyspace {
             member: None,
             database,
             replay: None,
-            applied: 0,
+            applied: None,
             oldest: 1,
         };
         keyspace.read_meta()?;
@@ -197,7 +202,7 @@ impl Keyspace {
     }
 
     fn read_meta(&mut self) -> Result<(), Failure> {
-        let (mut applied, mut oldest) = (Some(0), 1);
+        let (mut applied, mut oldest) = (None, 1);
         self.walk(META_BUCKET, &mut |key, value| {
             match (key, value.first_chunk().copied()) {
                 (b"consistent_index", index) => applied = index.map(u64::from_be_bytes),
@@ -208,10 +213,17 @@ impl Keyspace {
             }
             Ok(())
         })?;
-        self.oldest = oldest;
-        self.applied =
-            applied.ok_or_else(|| unusable(&self.path, "what it says of the log is damaged"))?;
+        (self.applied, self.oldest) = (applied, oldest);
         Ok(())
+    }
+
+    fn is_empty(&mut self) -> Result<bool, Failure> {
+        let mut is_empty = true;
+        self.walk(KEY_BUCKET, &mut |_, _| {
+            is_empty = false;
+            Ok(())
+        })?;
+        Ok(is_empty)
     }
 
     /// The members of the cluster, by their number.
