@@ -96,6 +96,12 @@ impl Pages {
         }
     }
 
+    /// Keys alone, of about so many bytes.
+    pub(crate) fn of_keys(mut self, page_bytes: usize) -> Self {
+        self.request.keys_only = true;
+        self.of_bytes(page_bytes)
+    }
+
     /// The revision that is read; 0 before the first page.
     pub(crate) fn revision(&self) -> i64 {
         self.request.revision

@@ -151,21 +151,15 @@ impl<'a> Engine<'a> {
         })
     }
 
-    fn perch(&self, resource: GroupResource) -> Perch<'a> {
-        let Means {
-            servers,
-            flags,
-            state_dir,
-            canary_namespace,
-            ..
-        } = self.means;
+    fn perch(&self, resource: GroupResource) -> Perch {
+        let means = &self.means;
         Perch {
-            servers,
-            etcd: self.means.etcd.clone(),
-            prefix: flags.prefix(),
+            servers: means.servers.to_vec(),
+            etcd: means.etcd.clone(),
+            prefix: means.flags.prefix().into(),
             resource,
-            namespace: canary_namespace,
-            state_dir,
+            namespace: means.canary_namespace.into(),
+            state_dir: means.state_dir.into(),
         }
     }
 }

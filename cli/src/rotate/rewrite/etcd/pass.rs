@@ -10,12 +10,13 @@ use atrest_proto::mvccpb::KeyValue;
 use tokio::task::{JoinError, JoinSet};
 
 use super::batch::{Batch, Batcher, Item, Mark, Sent};
-use super::canary::{Canaries, Perch};
+use super::canary::{Leaving, Perch};
 use super::cipher::{Cipher, Value};
 use crate::etcd::describe;
+use crate::report;
 use crate::report::progress::Progress;
 use crate::rotate::rewrite::answer::Trouble;
-use crate::rotate::rewrite::connection::{Connection, Page};
+use crate::rotate::rewrite::connection::{Connection, Wanted};
 use crate::rotate::rewrite::space::{Space, no_space};
 use crate::rotate::rewrite::{Outcome, Pace, SetAside};
 use crate::status::Failure;
@@ -32,8 +33,8 @@ pub(super) struct Rewrite<'a> {
     connection: Connection,
     cipher: Cipher<'a>,
     /// Where canaries are made before the first transaction.
-    perch: Option<Perch<'a>>,
-    canaries: Option<Canaries<'a>>,
+    perch: Option<Perch>,
+    canaries: Option<Leaving>,
     batcher: Batcher,
     throttle: Throttle,
     space: Space,
@@ -44,10 +45,14 @@ pub(super) struct Rewrite<'a> {
     is_first_pass: bool,
     /// Values that this pass found under another key.
     stale: u64,
+    /// The revisions of our own transactions.
+    written: Vec<i64>,
     outcome: Outcome,
     /// With the revision at which each was last seen.
     set_aside: BTreeMap<Vec<u8>, (i64, SetAside)>,
     progress: &'a Progress,
+    /// No talk.
+    quiet: bool,
 }
 
 /// A value that may have to be written again.
@@ -70,7 +75,7 @@ impl<'a> Rewrite<'a> {
         directory: String,
         mut connection: Connection,
         cipher: Cipher<'a>,
-        perch: Perch<'a>,
+        perch: Perch,
         pace: Pace,
         progress: &'a Progress,
         quiet: bool,
@@ -86,11 +91,13 @@ impl<'a> Rewrite<'a> {
             batcher: Batcher::new(throttle.batch()),
             throttle,
             space: Space::since(revision, quiet),
+            quiet,
             in_flight: JoinSet::new(),
             bytes_in_flight: 0,
             again: VecDeque::new(),
             is_first_pass: true,
             stale: 0,
+            written: Vec::new(),
             outcome: Outcome::default(),
             set_aside: BTreeMap::new(),
             progress,
@@ -103,21 +110,37 @@ impl<'a> Rewrite<'a> {
         // After an error: whatever becomes of them, each is applied as a whole or not at all.
         self.in_flight.shutdown().await;
         if let Some(canaries) = self.canaries.take() {
-            canaries.delete().await;
+            canaries.gone().await;
         }
-        end?;
+        end.inspect_err(|_| self.say_how_far())?;
         let set_aside = self.set_aside.into_values().map(|(_, it)| it);
         self.outcome.set_aside = set_aside.collect();
         Ok(self.outcome)
     }
 
+    fn say_how_far(&self) {
+        if !self.quiet && self.outcome.rewritten > 0 {
+            let directory = String::from_utf8_lossy(&self.directory);
+            let rewritten = self.outcome.rewritten;
+            report::say(format_args!(
+                "{rewritten} values below {directory} were rewritten before"
+            ));
+        }
+    }
+
     async fn passes(&mut self) -> Result<(), Failure> {
+        let mut wanted = Wanted::All;
         for _ in 0..PASSES {
-            self.pass().await?;
+            let since = self.pass(wanted).await?;
             if self.stale == 0 {
                 return Ok(());
             }
             self.is_first_pass = false;
+            self.written.sort_unstable();
+            wanted = Wanted::Unseen {
+                since,
+                but: self.written.clone(),
+            };
         }
         Err(Failure::stopped(format!(
             "after {PASSES} passes somebody still writes with another key"
@@ -126,12 +149,12 @@ impl<'a> Rewrite<'a> {
                now, then run this again"))
     }
 
-    /// Looks at every value once.
-    async fn pass(&mut self) -> Result<(), Failure> {
+    /// Looks at each of the values once. Returns a revision up to which all are seen.
+    async fn pass(&mut self, wanted: Wanted) -> Result<i64, Failure> {
         self.stale = 0;
-        let mut pages = self.connection.read(&self.directory);
+        let mut pages = self.connection.read(&self.directory, wanted);
         let mut values = Vec::new().into_iter();
-        let (mut has_begun, mut is_over) = (false, false);
+        let (mut since, mut is_over) = (None, false);
         loop {
             while let Some(landed) = self.in_flight.try_join_next() {
                 self.settle(landed).await?;
@@ -143,12 +166,12 @@ impl<'a> Rewrite<'a> {
             } else if !is_over {
                 tokio::select! {
                     page = pages.recv() => match page.transpose()? {
-                        Some(Page { values: read, count }) => {
-                            if self.is_first_pass && !has_begun {
-                                self.progress.expect(count);
+                        Some(page) => {
+                            if self.is_first_pass && since.is_none() {
+                                self.progress.expect(page.count);
                             }
-                            has_begun = true;
-                            values = read.into_iter();
+                            since.get_or_insert(page.revision);
+                            values = page.values.into_iter();
                         }
                         None => is_over = true,
                     },
@@ -159,7 +182,7 @@ impl<'a> Rewrite<'a> {
             } else if !self.in_flight.is_empty() {
                 self.land().await?;
             } else {
-                return Ok(());
+                return Ok(since.unwrap_or_default());
             }
         }
     }
@@ -273,7 +296,7 @@ impl<'a> Rewrite<'a> {
     /// Sends a transaction once there is room for it, in etcd and among those in flight.
     async fn send(&mut self, batch: Batch) -> Result<(), Failure> {
         if let Some(perch) = self.perch.take() {
-            self.canaries = Some(Canaries::prove(perch, &mut self.cipher).await?);
+            self.canaries = Some(perch.prove(&mut self.cipher).await?);
         }
         let bytes = batch.bytes as u64;
         while self.space.is_unknown(bytes) {
@@ -324,6 +347,7 @@ impl<'a> Rewrite<'a> {
                 self.connection.answered();
                 let revision = answer.header.map_or(0, |header| header.revision);
                 self.space.finish(revision);
+                self.written.push(revision);
                 self.outcome.rewritten += sent.len() as u64;
                 self.done(sent.len());
                 return Ok(());
