@@ -30,9 +30,6 @@ use crate::kms::{self, Unwrapper};
 use crate::report::progress::Progress;
 use crate::status::Failure;
 
-/// Transactions in flight. More keep an etcd no busier: it applies one after the other.
-pub(crate) const IN_FLIGHT: u16 = 4;
-
 /// What canaries can be made of.
 const KINDS: [&str; 2] = ["secrets", "configmaps"];
 

@@ -24,6 +24,13 @@ use crate::status::Failure;
 /// Each pass after the first finds only what somebody wrote under another key meanwhile.
 const PASSES: usize = 10;
 
+/// Transactions in flight and objects of one, where other clients come first: etcd and the API
+/// servers' watches get to them in between.
+const GENTLY: (u16, usize) = (1, 32);
+
+/// The same where nobody waits. More keep an etcd no busier: it applies one after the other.
+const EAGERLY: (u16, usize) = (4, usize::MAX);
+
 /// Times that somebody else may be faster before an object is set aside.
 const CONFLICTS: u32 = 6;
 
@@ -67,6 +74,7 @@ struct Candidate {
 struct Landed {
     sent: Vec<Sent>,
     bytes: u64,
+    took: Duration,
     answer: Result<TxnResponse, tonic::Status>,
 }
 
@@ -88,7 +96,7 @@ impl<'a> Rewrite<'a> {
             cipher,
             perch: Some(perch),
             canaries: None,
-            batcher: Batcher::new(throttle.batch()),
+            batcher: Batcher::new(throttle.operations),
             throttle,
             space: Space::since(revision, quiet),
             quiet,
@@ -309,18 +317,20 @@ impl<'a> Rewrite<'a> {
             }
         }
         self.space.take(bytes);
-        self.throttle.wait(batch.len()).await;
         while self.in_flight.len() >= self.throttle.in_flight {
             self.land().await?;
         }
+        self.throttle.wait(batch.len()).await;
         self.bytes_in_flight += bytes;
         let mut client = self.connection.client.clone();
         self.in_flight.spawn(async move {
             let (request, sent) = batch.into_request();
+            let start = Instant::now();
             let answer = client.transact(request).await;
             Landed {
                 sent,
                 bytes,
+                took: start.elapsed(),
                 answer,
             }
         });
@@ -339,9 +349,11 @@ impl<'a> Rewrite<'a> {
         let Landed {
             sent,
             bytes,
+            took,
             answer,
         } = landed.map_err(|error| Failure::stopped(format!("a transaction was lost: {error}")))?;
         self.bytes_in_flight -= bytes;
+        self.throttle.landed(took);
         let status = match answer {
             Ok(answer) if answer.succeeded => {
                 self.connection.answered();
@@ -413,29 +425,45 @@ impl From<KeyValue> for Candidate {
 struct Throttle {
     /// Transactions at a time.
     in_flight: usize,
+    /// Objects of one.
+    operations: usize,
     /// Objects a second.
     rate: Option<u32>,
     start: Option<Instant>,
     sent: u64,
+    /// Whether to rest after a transaction for as long as it took.
+    gentle: bool,
+    rest: Option<Instant>,
 }
 
 impl Throttle {
     fn new(pace: Pace) -> Self {
+        let (in_flight, operations) = if pace.gentle { GENTLY } else { EAGERLY };
+        // At a low rate those of a tenth of a second, so that it is an even one.
+        let of_rate = pace.rate.map_or(usize::MAX, |rate| rate as usize / 10);
         Self {
-            in_flight: pace.in_flight.unwrap_or(super::IN_FLIGHT).into(),
+            in_flight: pace.in_flight.unwrap_or(in_flight).into(),
+            operations: operations.min(of_rate),
             rate: pace.rate,
             start: None,
             sent: 0,
+            gentle: pace.gentle,
+            rest: None,
         }
     }
 
-    /// Objects of one transaction: those of a tenth of a second, so that a low rate is an even one.
-    fn batch(&self) -> usize {
-        self.rate.map_or(usize::MAX, |rate| rate as usize / 10)
+    /// A transaction took this long.
+    fn landed(&mut self, took: Duration) {
+        if self.gentle {
+            self.rest = Some(Instant::now() + took);
+        }
     }
 
     /// Waits until it is the turn of so many objects.
     async fn wait(&mut self, objects: usize) {
+        if let Some(rest) = self.rest.take() {
+            tokio::time::sleep_until(rest.into()).await;
+        }
         let Some(rate) = self.rate else { return };
         let start = *self.start.get_or_insert_with(Instant::now);
         let due = start + Duration::from_secs_f64(self.sent as f64 / f64::from(rate));
