@@ -1,5 +1,6 @@
 //! etcd, asked again where it does not answer, and at another endpoint where one stays silent.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use atrest_proto::mvccpb::KeyValue;
@@ -16,11 +17,11 @@ const SILENCES: u32 = 8;
 /// The first pause after one; it doubles.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Bytes of a page of values.
-const PAGE: usize = 2 << 20;
+/// Bytes of a page of values: three of them are in memory at a time.
+const PAGE: RangeInclusive<usize> = 512 << 10..=4 << 20;
 
-/// Bytes of a page of keys.
-const KEYS: usize = 512 << 10;
+/// Bytes of a page of keys, which take some four times as many in memory.
+const KEYS: RangeInclusive<usize> = 128 << 10..=512 << 10;
 
 /// Values that are asked for at once, as etcd takes no longer list of keys.
 const OPERATIONS: usize = 128;

@@ -36,28 +36,33 @@ pub(crate) struct Barrier<'a> {
 impl Barrier<'_> {
     /// Every API server is named, runs with this very file, and keeps its objects in this etcd.
     /// Returns what the oldest of them has a plugin wrap.
-    pub(crate) async fn check(&self, etcd: &mut etcd::Client) -> Result<DekSource, Failure> {
+    pub(crate) async fn check(&self, etcd: &etcd::Client) -> Result<DekSource, Failure> {
         let servers = self.servers.iter();
-        let releases = try_join_all(servers.map(|it| self.check_server(it, etcd.clone()))).await?;
-        if let Some(first) = self.servers.first() {
-            let alive = alive_servers(first).await?;
-            let named = self.servers.len();
-            if alive > named {
-                return Err(Failure::unusable(format!(
-                    "the cluster has {alive} API servers, and {named} are named"
-                ))
-                .hint("name each of them with --server: one that lacks the key could read nothing any more"));
-            }
-            for resource in self.resources {
-                self.keeps_here(first, etcd, resource).await?;
-            }
-        }
+        let releases = servers.map(|it| self.check_server(it, etcd.clone()));
+        let (releases, ()) = try_join!(try_join_all(releases), self.check_cluster(etcd.clone()))?;
         let oldest = releases.into_iter().min();
         Ok(if oldest.is_some_and(|oldest| oldest < WRITES_SEEDS) {
             DekSource::Key
         } else {
             DekSource::Seed
         })
+    }
+
+    async fn check_cluster(&self, mut etcd: etcd::Client) -> Result<(), Failure> {
+        let Some(first) = self.servers.first() else {
+            return Ok(());
+        };
+        let (alive, named) = (alive_servers(first).await?, self.servers.len());
+        if alive > named {
+            return Err(Failure::unusable(format!(
+                "the cluster has {alive} API servers, and {named} are named"
+            ))
+            .hint("name each of them with --server: one that lacks the key could read nothing any more"));
+        }
+        for resource in self.resources {
+            self.keeps_here(first, &mut etcd, resource).await?;
+        }
+        Ok(())
     }
 
     /// Returns the server's release.
