@@ -7,6 +7,7 @@ mod at_rest;
 mod blind;
 mod control_plane;
 mod etcd_engine;
+mod etcd_releases;
 mod generate;
 mod history;
 mod killed;
