@@ -7,6 +7,7 @@
 
 pub mod atrest;
 pub mod binaries;
+pub mod etcd;
 pub mod judge;
 pub mod keeper;
 pub mod memory_image;

@@ -13,7 +13,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use sha2::{Digest, Sha256};
 
 use crate::keeper::Keeper;
-use crate::programs::{KUBERNETES, Programs};
+use crate::programs::{self, KUBERNETES, Programs};
 
 /// How long a start may take before a test gives up. It takes 4 s on two idle cores.
 const READY: Duration = Duration::from_secs(120);
@@ -40,6 +40,8 @@ pub struct Options {
     pub request_timeout: Duration,
     /// The EncryptionConfiguration that each starts with.
     pub encryption_config: String,
+    /// One of [`programs::ETCD`]; without it the newest one, or that of `KUBEBUILDER_ASSETS`.
+    pub etcd_release: Option<&'static str>,
     /// Further flags of etcd.
     pub etcd: &'static [&'static str],
     /// Further flags of each API server.
@@ -55,6 +57,7 @@ impl Default for Options {
             reload_poll: Some(Duration::from_secs(1)),
             request_timeout: Duration::from_secs(5),
             encryption_config: PLAINTEXT.into(),
+            etcd_release: None,
             etcd: &[],
             api_server: &[],
             elsewhere: None,
@@ -139,8 +142,9 @@ impl ControlPlane {
 
         let [client, peer, second, second_peer, ports @ ..] = free_ports::<7>();
         pki(programs, &directory).expect("kubeadm makes the PKI");
+        let program = etcd_program(programs, &options, "etcd");
         let start_etcd = |name: &str, ports: [u16; 2]| {
-            start_etcd(programs, &keeper, &directory, name, ports, options.etcd)
+            start_etcd(&program, &keeper, &directory, name, ports, options.etcd)
         };
         let etcd = start_etcd("etcd", [client, peer]);
         let second_etcd = options
@@ -241,7 +245,8 @@ impl ControlPlane {
 
     /// `etcdctl` with the client certificate.
     pub fn etcdctl(&self) -> Command {
-        let mut command = Command::new(self.programs.path("etcdctl"));
+        let program = etcd_program(self.programs, &self.options, "etcdctl");
+        let mut command = Command::new(program);
         command
             .args(["--endpoints", &self.etcd.endpoint])
             .arg("--cacert")
@@ -440,7 +445,7 @@ pub fn install_crypto_provider() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }
 
-fn free_ports<const N: usize>() -> [u16; N] {
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
     let listeners = [(); N]
         .map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port"));
     listeners.map(|listener| listener.local_addr().expect("bound").port())
@@ -490,8 +495,17 @@ etcd: {{local: {{dataDir: {path}/etcd, serverCertSANs: [127.0.0.1, localhost]}}}
     Ok(())
 }
 
+fn etcd_program(programs: &Programs, options: &Options, name: &str) -> PathBuf {
+    match options.etcd_release {
+        Some(release) => programs::etcd(release)
+            .unwrap_or_else(|error| panic!("{error}"))
+            .join(name),
+        None => programs.path(name),
+    }
+}
+
 fn start_etcd(
-    programs: &Programs,
+    program: &Path,
     keeper: &Keeper,
     directory: &Path,
     name: &str,
@@ -501,7 +515,7 @@ fn start_etcd(
     let pki = |name: &str| directory.join("pki").join(name);
     let endpoint = format!("https://127.0.0.1:{client}");
     let peer = format!("https://127.0.0.1:{peer}");
-    let mut command = Command::new(programs.path("etcd"));
+    let mut command = Command::new(program);
     for (name, value) in [
         ("advertise-client-urls", endpoint.clone()),
         ("cert-file", pki("etcd/server.crt").display().to_string()),
@@ -568,7 +582,7 @@ fn start(keeper: &Keeper, command: &mut Command, log: &Path) -> Process {
     Process(child)
 }
 
-fn tail(log: &Path) -> String {
+pub(crate) fn tail(log: &Path) -> String {
     let text = fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<_> = text.lines().collect();

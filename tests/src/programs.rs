@@ -18,9 +18,12 @@ pub const KUBERNETES: &str = "v1.37.2";
 /// GiB of programs; and room to spare.
 const CONTROL_PLANE_SPACE: u64 = 8 << 30;
 
-/// What a first build of a judge takes: 0.6 GiB of Go's build cache, 0.2 GiB of modules, 30 MiB of
-/// program; and room to spare.
-const JUDGE_SPACE: u64 = 1 << 30;
+/// What a first build of a judge or of an etcd takes: 0.6 GiB of Go's build cache, 0.2 GiB of modules,
+/// 70 MiB of programs at most; and room to spare.
+const MODULE_SPACE: u64 = 1 << 30;
+
+/// The releases of etcd that tests run, oldest first; with Kubernetes runs the newest one.
+pub const ETCD: [&str; 3] = ["3.5", "3.6", "3.7"];
 
 /// Why the programs are not there.
 #[derive(Debug)]
@@ -90,7 +93,7 @@ impl Programs {
         PROGRAMS
             .get_or_init(|| {
                 Ok(Self {
-                    etcd: module("etcd", CONTROL_PLANE_SPACE, build_etcd)?,
+                    etcd: module("etcd/3.7", CONTROL_PLANE_SPACE, build_etcd)?,
                     kubernetes: module("kubernetes", CONTROL_PLANE_SPACE, build_kubernetes)?,
                 })
             })
@@ -123,13 +126,18 @@ impl Programs {
 /// in a minute or two.
 pub fn judge(minor: u32) -> Result<PathBuf, Error> {
     let release = format!("1.{minor}");
-    let folder = module(&format!("judge/{release}"), JUDGE_SPACE, build_judge)?;
+    let folder = module(&format!("judge/{release}"), MODULE_SPACE, build_judge)?;
     Ok(folder.join(release))
+}
+
+/// The folder of `etcd`, `etcdctl` and `etcdutl` of a release of [`ETCD`]. Found, or built in a minute.
+pub fn etcd(release: &str) -> Result<PathBuf, Error> {
+    module(&format!("etcd/{release}"), MODULE_SPACE, build_etcd)
 }
 
 /// The program that encrypts and decrypts values with kube-apiserver's own transformers.
 pub fn transformer() -> Result<PathBuf, Error> {
-    Ok(module("transformer", JUDGE_SPACE, build_judge)?.join("transformer"))
+    Ok(module("transformer", MODULE_SPACE, build_judge)?.join("transformer"))
 }
 
 /// The cache of everything that tests build: `${XDG_CACHE_HOME:-~/.cache}/atrest`.

@@ -145,6 +145,15 @@ impl Stored {
         self.digests.is_empty()
     }
 
+    /// All but some, by namespace and name.
+    pub fn without<'a>(mut self, others: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        for (namespace, name) in others {
+            self.digests
+                .remove(&(namespace.to_owned(), name.to_owned()));
+        }
+        self
+    }
+
     /// Reads every Secret through the API and compares its data with what was stored. Waits for an
     /// API server that comes back.
     pub async fn assert_readable(&self, client: &kube::Client) {

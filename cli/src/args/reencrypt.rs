@@ -86,7 +86,8 @@ pub(crate) struct Pace {
         default_missing_value = "true"
     )]
     pub(crate) gentle: Option<bool>,
-    /// Requests in flight at most [default: 8, or 64 with --gentle=false].
+    /// Requests in flight at most [default: 8, or 64 with --gentle=false]; of --engine etcd
+    /// transactions [default: 1, or 4].
     #[arg(long, global = true, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) max_in_flight: Option<u16>,
     /// Objects a second [default: no limit].

@@ -33,7 +33,8 @@ impl ApiServer {
     ) -> Result<usize, Error> {
         #[derive(Deserialize)]
         struct List {
-            items: Vec<IgnoredAny>,
+            /// null where there are none.
+            items: Option<Vec<IgnoredAny>>,
         }
 
         let path = format!(
@@ -43,7 +44,7 @@ impl ApiServer {
         let answer = self.send(Request::get(path), LIST, Vec::new()).await?;
         let list: List = serde_json::from_slice(&answer)
             .map_err(|_| Error::Garbled("PartialObjectMetadataList"))?;
-        Ok(list.items.len())
+        Ok(list.items.map_or(0, |items| items.len()))
     }
 
     /// Deletes an object.

@@ -1,7 +1,7 @@
 //! etcd's files without etcd: a snapshot, or the data directory of a member that is stopped.
 
 use std::cell::Cell;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufReader, Read};
@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use atrest_core::at_rest::{LOOKAHEAD, LOOKBEHIND, Part, Residue};
-use atrest_core::etcd::{Database, KEY_BUCKET, Log, ReadAt, Replay, Replayed, Row};
+use atrest_core::etcd::{Database, KEY_BUCKET, Log, ReadAt, Replay, Replayed, Row, Standing};
 use atrest_core::secret::SecretBytes;
 use atrest_proto::mvccpb::KeyValue;
 use rustix::fs::{FlockOperation, flock};
@@ -24,6 +24,10 @@ use crate::status::Failure;
 /// `etcdctl snapshot save` appends a SHA-256 to the database, whose size is a multiple of a sector.
 const HASH: u64 = 32;
 const SECTOR: u64 = 512;
+
+const META_BUCKET: &[u8] = b"meta";
+
+const TAKE_A_SNAPSHOT: &str = "take a snapshot of the running cluster with etcdctl snapshot save";
 
 /// Bytes between two looks at how far it is: a tenth of a second's.
 const STRIDE: u64 = 4 << 20;
@@ -104,8 +108,11 @@ pub(crate) struct Keyspace {
     database: Database<Head>,
     /// What only the write-ahead log has.
     replay: Option<Replay>,
-    /// Up to where history was removed: the newest row may have gone with it.
-    compacted: i64,
+    /// Up to which entry of the log the database has applied, where it says so.
+    applied: Option<u64>,
+    /// No revision is older: that of a new keyspace, or that up to which history was removed, where the
+    /// newest row may have gone with it.
+    oldest: i64,
 }
 
 impl Keyspace {
@@ -126,7 +133,7 @@ impl Keyspace {
             meter: Meter::new(path, quiet),
         };
         check_hash(path, &part)?;
-        Self::open(path, part, None)
+        Self::open(path, part)
     }
 
     /// Opens the data directory of a member that is stopped.
@@ -144,12 +151,17 @@ impl Keyspace {
             size,
             meter: Meter::new(&database, quiet),
         };
-        let mut keyspace = Self::open(&database, part, None)?;
-        let applied = keyspace.consistent_index()?;
-        let members = keyspace.count(b"members")?;
+        let mut keyspace = Self::open(&database, part)?;
+        let members = keyspace.members()?;
+        let standing = keyspace.standing()?;
+        // Nothing was committed to a new one yet.
+        if keyspace.applied.is_none() && !keyspace.is_empty()? {
+            return Err(unusable(&database, "it does not say what it has applied"));
+        }
+        let applied = keyspace.applied.unwrap_or_default();
         let log = read_log(&path.join("member/wal"), applied)?;
         let (committed, open) = log
-            .entries(members == 1)
+            .entries(members)
             .map_err(|error| unusable(path, error))?;
         if open
             .iter()
@@ -160,51 +172,86 @@ impl Keyspace {
                  have them",
                 path.display()
             ))
-            .hint("take a snapshot of the running cluster with etcdctl snapshot save"));
+            .hint(TAKE_A_SNAPSHOT));
         }
-        let replay = Replay::new(committed).map_err(|error| unusable(path, error))?;
+        let replay = Replay::new(committed, standing)
+            .map_err(|error| unusable(path, error).hint(TAKE_A_SNAPSHOT))?;
         keyspace.replay = Some(replay).filter(|replay| !replay.is_empty());
         keyspace.member = Some(path.join("member"));
         Ok(keyspace)
     }
 
-    fn open(path: &Path, part: Head, replay: Option<Replay>) -> Result<Self, Failure> {
-        let database = Database::open(part).map_err(|error| unusable(path, error))?;
-        Ok(Self {
+    fn open(path: &Path, part: Head) -> Result<Self, Failure> {
+        let mut database = Database::open(part).map_err(|error| unusable(path, error))?;
+        for bucket in [META_BUCKET, KEY_BUCKET] {
+            let found = database.has_bucket(bucket);
+            if !found.map_err(|error| unusable(path, error))? {
+                return Err(unusable(path, "it is a database, and not one of etcd"));
+            }
+        }
+        let mut keyspace = Self {
             path: path.to_owned(),
             member: None,
             database,
-            replay,
-            compacted: 0,
-        })
+            replay: None,
+            applied: None,
+            oldest: 1,
+        };
+        keyspace.read_meta()?;
+        Ok(keyspace)
     }
 
-    /// Up to which entry of the log the database has applied.
-    fn consistent_index(&mut self) -> Result<u64, Failure> {
-        let mut index = None;
-        let mut compacted = 0;
-        self.walk(b"meta", &mut |key, value| {
-            if key == b"consistent_index" {
-                index = value.try_into().ok().map(u64::from_be_bytes);
-            }
-            if let (b"finishedCompactRev" | b"scheduledCompactRev", Some(revision)) =
-                (key, value.first_chunk())
-            {
-                compacted = compacted.max(i64::from_be_bytes(*revision));
+    fn read_meta(&mut self) -> Result<(), Failure> {
+        let (mut applied, mut oldest) = (None, 1);
+        self.walk(META_BUCKET, &mut |key, value| {
+            match (key, value.first_chunk().copied()) {
+                (b"consistent_index", index) => applied = index.map(u64::from_be_bytes),
+                (b"finishedCompactRev" | b"scheduledCompactRev", Some(main)) => {
+                    oldest = oldest.max(i64::from_be_bytes(main));
+                }
+                _ => {}
             }
             Ok(())
         })?;
-        self.compacted = compacted;
-        index.ok_or_else(|| unusable(&self.path, "it does not say what it has applied"))
+        (self.applied, self.oldest) = (applied, oldest);
+        Ok(())
     }
 
-    fn count(&mut self, bucket: &[u8]) -> Result<u64, Failure> {
-        let mut count = 0;
-        self.walk(bucket, &mut |_, _| {
-            count += 1;
+    fn is_empty(&mut self) -> Result<bool, Failure> {
+        let mut is_empty = true;
+        self.walk(KEY_BUCKET, &mut |_, _| {
+            is_empty = false;
             Ok(())
         })?;
-        Ok(count)
+        Ok(is_empty)
+    }
+
+    /// The members of the cluster, by their number.
+    fn members(&mut self) -> Result<BTreeSet<u64>, Failure> {
+        let mut members = BTreeSet::new();
+        let path = self.path.clone();
+        self.walk(b"members", &mut |key, _| {
+            let number = std::str::from_utf8(key).ok();
+            let number = number.and_then(|hex| u64::from_str_radix(hex, 16).ok());
+            members.insert(
+                number.ok_or_else(|| unusable(&path, "the number of a member is damaged"))?,
+            );
+            Ok(())
+        })?;
+        Ok(members)
+    }
+
+    /// What decides, beside the pairs, what the log changes.
+    fn standing(&mut self) -> Result<Standing, Failure> {
+        let mut standing = Standing::default();
+        let path = self.path.clone();
+        for bucket in Standing::BUCKETS {
+            self.walk(bucket, &mut |key, value| {
+                let taken = standing.take(bucket, key, value);
+                taken.map_err(|error| unusable(&path, error))
+            })?;
+        }
+        Ok(standing)
     }
 
     fn walk(&mut self, bucket: &[u8], each: &mut EachItem<'_>) -> Result<(), Failure> {
@@ -251,7 +298,7 @@ impl Keyspace {
         // Keys whose newest row went by: the rows that follow are history.
         let mut seen: HashSet<u128> = HashSet::new();
         let mut held: Vec<KeyValue> = Vec::new();
-        let mut newest = self.compacted;
+        let mut newest = self.oldest;
         let mut last = None;
         let path = self.path.clone();
         self.walk(KEY_BUCKET, &mut |key, value| {

@@ -1,5 +1,6 @@
 //! A running etcd, over mutual TLS.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
@@ -72,7 +73,8 @@ pub(crate) enum Quota {
 /// A range that is read page by page, at one revision.
 pub(crate) struct Pages {
     request: RangeRequest,
-    page_bytes: usize,
+    /// A hundredth of what is left, within these bounds: etcd counts all that is left for each page.
+    page_bytes: RangeInclusive<usize>,
     page_values: usize,
     is_over: bool,
     /// Keys in the range behind the last page, that page among them.
@@ -90,7 +92,7 @@ impl Pages {
                 revision: revision.unwrap_or_default(),
                 ..RangeRequest::default()
             },
-            page_bytes: PAGE_BYTES,
+            page_bytes: PAGE_BYTES..=PAGE_BYTES,
             page_values: PAGE_VALUES,
             is_over: false,
             count: 0,
@@ -98,12 +100,18 @@ impl Pages {
     }
 
     /// Of about so many bytes, however many values these are.
-    pub(crate) fn of_bytes(self, page_bytes: usize) -> Self {
+    pub(crate) fn of_bytes(self, page_bytes: RangeInclusive<usize>) -> Self {
         Self {
             page_bytes,
             page_values: usize::MAX,
             ..self
         }
+    }
+
+    /// Keys alone, of about so many bytes.
+    pub(crate) fn of_keys(mut self, page_bytes: RangeInclusive<usize>) -> Self {
+        self.request.keys_only = true;
+        self.of_bytes(page_bytes)
     }
 
     /// The revision that is read; 0 before the first page.
@@ -114,6 +122,17 @@ impl Pages {
     /// Goes on at the newest revision, where the one so far was compacted.
     pub(crate) fn renew(&mut self) {
         self.request.revision = 0;
+    }
+
+    /// As many as fill a page if the rest is like these, and never a jump.
+    fn fitting(&self, last: &[KeyValue]) -> i64 {
+        let bytes = last.iter().map(|it| it.key.len() + it.value.len()).sum();
+        let average = usize::max(bytes, 1) / last.len().max(1);
+        let left = usize::try_from(self.count).unwrap_or(usize::MAX);
+        let hundredth = left.saturating_mul(average) / 100;
+        let page = hundredth.clamp(*self.page_bytes.start(), *self.page_bytes.end());
+        let fitting = (page / average.max(1)).clamp(1, (last.len() * 4).max(1));
+        i64::try_from(fitting.min(self.page_values)).unwrap_or(i64::MAX)
     }
 
     /// Asks for less from now on; `false` where there is no less.
@@ -225,28 +244,17 @@ impl Client {
                 Err(status) => return Err(status),
             }
         };
-        let Pages { request, .. } = pages;
-        if request.revision == 0 {
-            request.revision = page.header.map_or(0, |header| header.revision);
+        if pages.request.revision == 0 {
+            pages.request.revision = page.header.map_or(0, |header| header.revision);
         }
         pages.count = u64::try_from(page.count).unwrap_or_default();
         pages.is_over = !page.more;
         if let Some(last) = page.kvs.last() {
-            request.key = [&last.key[..], b"\0"].concat();
+            pages.request.key = [&last.key[..], b"\0"].concat();
         } else if page.more {
             return Err(tonic::Status::data_loss("an empty page, and there is more"));
         }
-        let bytes: usize = page
-            .kvs
-            .iter()
-            .map(|it| it.key.len() + it.value.len())
-            .sum();
-        // As many as fill a page if the rest is like these, and never a jump.
-        let fitting = page.kvs.len().saturating_mul(pages.page_bytes) / bytes.max(1);
-        let limit = fitting
-            .clamp(1, (page.kvs.len() * 4).max(1))
-            .min(pages.page_values);
-        request.limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        pages.request.limit = pages.fitting(&page.kvs);
         Ok(Some(page.kvs))
     }
 

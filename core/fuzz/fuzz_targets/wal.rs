@@ -1,7 +1,7 @@
 //! Whatever the bytes of a log are: it is read or refused, and what it does to a keyspace fits together.
 #![no_main]
 
-use atrest_core::etcd::{Log, Replay};
+use atrest_core::etcd::{Log, Replay, Standing};
 use atrest_proto::mvccpb::KeyValue;
 use atrest_proto::wal::Record;
 use libfuzzer_sys::fuzz_target;
@@ -15,6 +15,7 @@ fuzz_target!(|input: &[u8]| {
     };
     let mended = how & 1 == 1;
     let (is_only_member, is_cut, is_hostile) = (how & 2 == 2, how & 4 == 4, how & 8 == 8);
+    let standing = standing(how >> 4);
     let mut crc = 0;
     let mut log = Log::new(u64::from(*applied));
     // One segment, or two.
@@ -24,19 +25,28 @@ fuzz_target!(|input: &[u8]| {
             true => mend(segment, &mut crc),
             false => segment.to_vec(),
         };
+        // The room behind what is written to the last one.
+        let segment = match is_last {
+            true => [&segment[..], &[0; 16]].concat(),
+            false => segment,
+        };
         if let Err(error) = log.read_segment(&mut &*segment, segment.len() as u64, is_last) {
             assert!(!error.to_string().is_empty());
             return;
         }
     }
-    let Ok((committed, open)) = log.entries(is_only_member) else {
+    let members = if is_only_member { vec![1] } else { vec![1, 2] };
+    let Ok((committed, open)) = log.entries(members.into_iter().collect()) else {
         return;
     };
-    assert!(!is_only_member || open.is_empty());
     let in_order = committed.iter().chain(open);
     assert!(in_order.is_sorted_by(|one, next| one.index < next.index));
-    let Ok(replay) = Replay::new(committed) else {
-        return;
+    let replay = match Replay::new(committed, standing) {
+        Ok(replay) => replay,
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            return;
+        }
     };
     if replay.is_empty() {
         return;
@@ -59,6 +69,26 @@ fuzz_target!(|input: &[u8]| {
         assert!(pair.create_revision <= pair.mod_revision && pair.version > 0);
     }
 });
+
+/// What else is in the database: leases of those keys, alarms, users.
+fn standing(how: u8) -> Standing {
+    let mut standing = Standing::default();
+    let mut take = |bucket: &[u8], key: &[u8], value: &[u8]| {
+        standing
+            .take(bucket, key, value)
+            .expect("a row as etcd writes it");
+    };
+    for lease in [1_i64, 2] {
+        take(b"lease", &lease.to_be_bytes(), b"");
+    }
+    for (bit, kind) in [(1, 1), (2, 2)] {
+        if how & bit == bit {
+            take(b"alarm", &[8, 1, 16, kind], b"");
+        }
+    }
+    take(b"auth", b"authEnabled", &[(how & 4) >> 2]);
+    standing
+}
 
 /// What is in the database: keys of the seeds, one of them under a lease.
 fn live() -> impl Iterator<Item = KeyValue> {

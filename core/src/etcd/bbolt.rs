@@ -165,6 +165,11 @@ impl<R: ReadAt> Database<R> {
         &self.file
     }
 
+    /// Whether there is such a top-level bucket.
+    pub fn has_bucket(&mut self, bucket: &[u8]) -> Result<bool, Error> {
+        Ok(self.header_of(bucket)?.is_some())
+    }
+
     /// Visits the items of a top-level bucket from the last key to the first, until the visitor
     /// breaks off. A page that comes up twice is damage.
     pub fn walk_backwards<B>(
@@ -172,19 +177,24 @@ impl<R: ReadAt> Database<R> {
         bucket: &[u8],
         visit: &mut Visit<'_, B>,
     ) -> Result<ControlFlow<B>, Error> {
+        let Some(header) = self.header_of(bucket)? else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        self.walk_bucket(self.root, &header, true, &mut |key, value, _| {
+            visit(key, value)
+        })
+    }
+
+    fn header_of(&mut self, bucket: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         let mut found = None;
-        let root = self.root;
         self.forget();
-        let _: ControlFlow<()> = self.walk(root, 0, true, &mut |key, value, is_bucket| {
+        let _: ControlFlow<()> = self.walk(self.root, 0, true, &mut |key, value, is_bucket| {
             if key == bucket && is_bucket {
                 found = Some(value.to_vec());
             }
             ControlFlow::Continue(())
         })?;
-        let Some(header) = found else {
-            return Ok(ControlFlow::Continue(()));
-        };
-        self.walk_bucket(root, &header, true, &mut |key, value, _| visit(key, value))
+        Ok(found)
     }
 
     fn forget(&mut self) {

@@ -3,10 +3,13 @@
 
 mod bbolt;
 mod replay;
+mod request;
 mod revisions;
+mod standing;
 mod wal;
 
 pub use self::bbolt::{Database, Error, ReadAt, Visit};
 pub use self::replay::{Replay, ReplayError, Replayed};
 pub use self::revisions::{KEY_BUCKET, Revision, RevisionError, Row};
-pub use self::wal::{Incomplete, Log, WalError};
+pub use self::standing::{Standing, StandingError};
+pub use self::wal::{Log, Unfit, WalError};

@@ -1,5 +1,6 @@
 //! Applies what a stopped member has in its log and not yet in its database, as it would itself when
-//! it starts again (`go.etcd.io/etcd/server` `etcdserver/{apply,txn}`).
+//! it starts again (`go.etcd.io/etcd/server` `etcdserver/{apply,txn}`), of any release from 3.5 on.
+//! Where they differ it is refused.
 //!
 //! Which rows of the database that needs is asked first ([`Replay::wants`]), so that it is read once.
 
@@ -8,23 +9,49 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 
 use atrest_proto::etcdserverpb::compare::{CompareResult, CompareTarget};
-use atrest_proto::etcdserverpb::{Compare, InternalRaftRequest, PutRequest, RequestOp, TxnRequest};
+use atrest_proto::etcdserverpb::{Compare, PutRequest, RequestOp, TxnRequest};
 use atrest_proto::mvccpb::KeyValue;
 use atrest_proto::wal::Entry;
-use prost::Message;
 
-/// An entry's data is no request: damaged, or of a release that is not known here.
+use super::request::Request;
+use super::standing::{Overlap, Standing};
+
+/// Why it cannot be said what a member would do with the log. Each has the index of the entry.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the entry with index {0} is no request")]
-pub struct ReplayError(u64);
+#[non_exhaustive]
+pub enum ReplayError {
+    /// Its data is no request: damaged, or of a release that is not known here.
+    #[error("the entry with index {0} is no request that is known")]
+    Unknown(u64),
+    /// Users and roles decide whether it changes anything, and are not read.
+    #[error(
+        "the entry with index {0} is subject to etcd's own authentication, which is not followed"
+    )]
+    Authentication(u64),
+    /// From here on 3.5 refuses other requests than later releases do.
+    #[error(
+        "the entry with index {0} changes an alarm while one of the other kind is on, after which \
+         releases of etcd differ"
+    )]
+    Alarms(u64),
+    /// Whether the revision has to be there depends on the release, too.
+    #[error(
+        "the entry with index {0} is a transaction that also reads an older revision, of which \
+         releases of etcd make different things"
+    )]
+    OlderRevision(u64),
+}
 
 /// Requests that are still to be applied.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Replay {
-    requests: Vec<InternalRaftRequest>,
+    /// Those that change keys or leases, without those that an alarm refuses.
+    requests: Vec<Request>,
+    /// Its leases are those from before the first of them; alarms have done their part.
+    standing: Standing,
     keys: HashSet<Vec<u8>>,
     ranges: Vec<(Vec<u8>, Vec<u8>)>,
-    leases: HashSet<i64>,
+    revoked: HashSet<i64>,
 }
 
 /// The keyspace after the log.
@@ -39,61 +66,79 @@ pub struct Replayed {
 }
 
 impl Replay {
-    /// Takes the entries up.
-    pub fn new(entries: &[Entry]) -> Result<Self, ReplayError> {
-        let mut replay = Self {
-            requests: Vec::new(),
-            keys: HashSet::new(),
-            ranges: Vec::new(),
-            leases: HashSet::new(),
-        };
+    /// Takes the entries up; `standing` is that of the database.
+    pub fn new(entries: &[Entry], mut standing: Standing) -> Result<Self, ReplayError> {
+        let mut replay = Self::default();
         // Other types change the membership; a new leader's first entry is empty.
         for entry in entries
             .iter()
             .filter(|entry| entry.r#type == 0 && !entry.data.is_empty())
         {
-            let request =
-                InternalRaftRequest::decode(&*entry.data).map_err(|_| ReplayError(entry.index))?;
-            if let Some(put) = &request.put {
-                replay.keys.insert(put.key.clone());
-            }
-            if let Some(delete) = &request.delete_range {
-                replay.range(&delete.key, &delete.range_end);
-            }
-            if let Some(txn) = &request.txn {
-                replay.transaction(txn);
-            }
-            if let Some(revoke) = &request.lease_revoke {
-                replay.leases.insert(revoke.id);
+            let index = entry.index;
+            let request = Request::parse(&entry.data).ok_or(ReplayError::Unknown(index))?;
+            let is_refused = standing.refuses(&request);
+            match &request {
+                Request::Nothing => continue,
+                Request::AuthEnable => {
+                    standing.ask_for_authentication();
+                    continue;
+                }
+                Request::Alarm(alarm) => {
+                    let changed = standing.change(alarm);
+                    changed.map_err(|Overlap| ReplayError::Alarms(index))?;
+                    continue;
+                }
+                _ if is_refused => continue,
+                // Whoever asks for it gets it.
+                Request::LeaseGrant(_) => {}
+                _ if standing.has_authentication() => {
+                    return Err(ReplayError::Authentication(index));
+                }
+                Request::Put(put) => replay.key(&put.key),
+                Request::Delete(delete) => replay.range(&delete.key, &delete.range_end),
+                Request::Txn(txn) => replay.transaction(txn, index)?,
+                Request::LeaseRevoke(lease) => {
+                    replay.revoked.insert(*lease);
+                }
             }
             replay.requests.push(request);
         }
+        replay.standing = standing;
         Ok(replay)
+    }
+
+    fn key(&mut self, key: &[u8]) {
+        self.keys.insert(key.to_vec());
     }
 
     fn range(&mut self, key: &[u8], end: &[u8]) {
         if end.is_empty() {
-            self.keys.insert(key.to_vec());
+            self.key(key);
         } else {
             self.ranges.push((key.to_vec(), end.to_vec()));
         }
     }
 
-    fn transaction(&mut self, txn: &TxnRequest) {
+    fn transaction(&mut self, txn: &TxnRequest, index: u64) -> Result<(), ReplayError> {
         for compare in &txn.compare {
             self.range(&compare.key, &compare.range_end);
         }
         for operation in txn.success.iter().chain(&txn.failure) {
+            let range = operation.request_range.as_ref();
+            if range.is_some_and(|range| range.revision != 0) {
+                return Err(ReplayError::OlderRevision(index));
+            }
             if let Some(put) = &operation.request_put {
-                self.keys.insert(put.key.clone());
+                self.key(&put.key);
             }
             if let Some(delete) = &operation.request_delete_range {
                 self.range(&delete.key, &delete.range_end);
             }
             if let Some(txn) = &operation.request_txn {
-                self.transaction(txn);
+                self.transaction(txn, index)?;
             }
         }
+        Ok(())
     }
 
     /// Whether there is nothing to apply.
@@ -104,7 +149,7 @@ impl Replay {
     /// Whether the newest pair of a key has to be known for [`Replay::apply`].
     pub fn wants(&self, pair: &KeyValue) -> bool {
         self.keys.contains(&pair.key)
-            || self.leases.contains(&pair.lease)
+            || self.revoked.contains(&pair.lease)
             || self
                 .ranges
                 .iter()
@@ -119,6 +164,7 @@ impl Replay {
                 .into_iter()
                 .map(|pair| (pair.key.clone(), pair))
                 .collect(),
+            standing: self.standing.clone(),
             done: Replayed {
                 revision,
                 ..Replayed::default()
@@ -126,23 +172,26 @@ impl Replay {
         };
         for request in &self.requests {
             let mut change = Change::default();
-            if let Some(put) = &request.put
-                && member.can_put(put)
-            {
-                member.put(put, &mut change);
-            } else if let Some(delete) = &request.delete_range {
-                member.delete(&delete.key, &delete.range_end, &mut change);
-            } else if let Some(txn) = &request.txn {
-                let path = member.choose(txn);
-                if member.can_run(&path) {
-                    member.run(&path, &mut change);
+            match request {
+                Request::Put(put) if member.can_put(put) => member.put(put, &mut change),
+                Request::Delete(delete) => {
+                    member.delete(&delete.key, &delete.range_end, &mut change);
                 }
-            } else if let Some(revoke) = &request.lease_revoke {
-                let of_lease = member.live.values().filter(|pair| pair.lease == revoke.id);
-                let keys: Vec<_> = of_lease.map(|pair| pair.key.clone()).collect();
-                for key in keys {
-                    member.delete(&key, b"", &mut change);
+                Request::Txn(txn) => {
+                    let path = member.choose(txn);
+                    if member.can_run(&path) {
+                        member.run(&path, &mut change);
+                    }
                 }
+                Request::LeaseGrant(lease) => member.standing.grant(lease),
+                Request::LeaseRevoke(lease) if member.standing.revoke(*lease) => {
+                    let of_lease = member.live.values().filter(|pair| pair.lease == *lease);
+                    let keys: Vec<_> = of_lease.map(|pair| pair.key.clone()).collect();
+                    for key in keys {
+                        member.delete(&key, b"", &mut change);
+                    }
+                }
+                _ => {}
             }
             if change.happened {
                 member.done.revision = member.next_revision();
@@ -160,6 +209,7 @@ struct Change {
 
 struct Member {
     live: BTreeMap<Vec<u8>, KeyValue>,
+    standing: Standing,
     done: Replayed,
 }
 
@@ -204,7 +254,8 @@ impl Member {
     }
 
     fn can_put(&self, put: &PutRequest) -> bool {
-        !(put.ignore_value || put.ignore_lease) || self.live.contains_key(&put.key)
+        let needs_pair = put.ignore_value || put.ignore_lease;
+        self.standing.has_lease(put.lease) && (!needs_pair || self.live.contains_key(&put.key))
     }
 
     fn run(&mut self, steps: &[Step<'_>], change: &mut Change) {
@@ -297,7 +348,12 @@ fn matches(compare: &Compare, pair: &KeyValue) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use atrest_proto::etcdserverpb::{DeleteRangeRequest, LeaseRevokeRequest};
+    use atrest_proto::etcdserverpb::alarm_request::AlarmAction;
+    use atrest_proto::etcdserverpb::{
+        AlarmRequest, AlarmType, DeleteRangeRequest, InternalRaftRequest, LeaseGrantRequest,
+        LeaseRevokeRequest, RangeRequest, Unread,
+    };
+    use prost::Message;
 
     use super::*;
 
@@ -309,8 +365,19 @@ mod tests {
         }
     }
 
-    /// What kube-apiserver sends: put if the key is as it was read.
+    fn request_put(put: PutRequest) -> InternalRaftRequest {
+        InternalRaftRequest {
+            put: Some(put),
+            ..InternalRaftRequest::default()
+        }
+    }
+
+    /// What kube-apiserver sends: put if the key is as it was read, else read it.
     fn update(key: &str, mod_revision: i64, value: &str) -> InternalRaftRequest {
+        let range = RangeRequest {
+            key: key.into(),
+            ..RangeRequest::default()
+        };
         InternalRaftRequest {
             txn: Some(TxnRequest {
                 compare: vec![Compare {
@@ -323,10 +390,49 @@ mod tests {
                     request_put: Some(put(key, value)),
                     ..RequestOp::default()
                 }],
-                failure: Vec::new(),
+                failure: vec![RequestOp {
+                    request_range: Some(range),
+                    ..RequestOp::default()
+                }],
             }),
             ..InternalRaftRequest::default()
         }
+    }
+
+    fn grant(id: i64) -> InternalRaftRequest {
+        InternalRaftRequest {
+            lease_grant: Some(LeaseGrantRequest { ttl: 60, id }),
+            ..InternalRaftRequest::default()
+        }
+    }
+
+    fn revoke(id: i64) -> InternalRaftRequest {
+        InternalRaftRequest {
+            lease_revoke: Some(LeaseRevokeRequest { id }),
+            ..InternalRaftRequest::default()
+        }
+    }
+
+    fn alarm(action: AlarmAction, kind: AlarmType) -> InternalRaftRequest {
+        InternalRaftRequest {
+            alarm: Some(AlarmRequest {
+                action: action as i32,
+                member_id: 1,
+                alarm: kind as i32,
+            }),
+            ..InternalRaftRequest::default()
+        }
+    }
+
+    fn replay(requests: &[InternalRaftRequest]) -> Result<Replay, ReplayError> {
+        Replay::new(&entries(requests), Standing::default())
+    }
+
+    /// The keys of which there is something then.
+    fn left(done: &Replayed) -> Vec<&str> {
+        let left = done.keys.iter().filter(|(_, pair)| pair.is_some());
+        left.map(|(key, _)| std::str::from_utf8(key).unwrap())
+            .collect()
     }
 
     fn entries(requests: &[InternalRaftRequest]) -> Vec<Entry> {
@@ -352,12 +458,12 @@ mod tests {
 
     #[test]
     fn transactions_hold_or_do_nothing() {
-        let replay = Replay::new(&entries(&[
+        let replay = replay(&[
             update("a", 5, "new"),
             update("a", 5, "lost"),
             update("b", 0, "created"),
             update("a", 11, "newer"),
-        ]))
+        ])
         .unwrap();
         let known = stored("a", 5, 0);
         assert!(replay.wants(&known) && !replay.wants(&stored("c", 1, 0)));
@@ -384,12 +490,17 @@ mod tests {
             }),
             ..InternalRaftRequest::default()
         };
-        let revoke = InternalRaftRequest {
-            lease_revoke: Some(LeaseRevokeRequest { id: 7 }),
-            ..InternalRaftRequest::default()
-        };
-        let replay = Replay::new(&entries(&[delete.clone(), revoke, delete])).unwrap();
-        let live = vec![stored("a1", 1, 0), stored("a2", 2, 0), stored("x", 3, 7)];
+        let mut standing = Standing::default();
+        standing.take(b"lease", &7_i64.to_be_bytes(), b"").unwrap();
+        // Of a lease that is not there nothing goes.
+        let requests = entries(&[delete.clone(), revoke(7), revoke(8), delete]);
+        let replay = Replay::new(&requests, standing).unwrap();
+        let live = vec![
+            stored("a1", 1, 0),
+            stored("a2", 2, 0),
+            stored("x", 3, 7),
+            stored("y", 4, 8),
+        ];
         assert!(live.iter().all(|pair| replay.wants(pair)));
         let done = replay.apply(live, 10);
         assert!(done.keys.values().all(Option::is_none) && done.keys.len() == 3);
@@ -401,21 +512,101 @@ mod tests {
     fn a_put_that_cannot_be_changes_nothing() {
         let mut keep = put("a", "");
         keep.ignore_value = true;
-        let request = InternalRaftRequest {
-            put: Some(keep),
-            ..InternalRaftRequest::default()
-        };
-        let done = Replay::new(&entries(&[request])).unwrap().apply(vec![], 3);
+        let done = replay(&[request_put(keep)]).unwrap().apply(vec![], 3);
         assert!(done.keys.is_empty() && done.revision == 3);
     }
 
     #[test]
-    fn what_is_no_request_is_refused() {
-        let entry = Entry {
-            index: 9,
-            data: b"\xff".to_vec(),
-            ..Entry::default()
+    fn a_put_needs_its_lease() {
+        let leased = |key: &str, lease| {
+            request_put(PutRequest {
+                lease,
+                ..put(key, "new")
+            })
         };
-        assert_eq!(Replay::new(&[entry]).unwrap_err(), ReplayError(9));
+        let mut in_txn = update("in-txn", 0, "new");
+        let txn = in_txn.txn.as_mut().unwrap();
+        let refused = PutRequest {
+            lease: 7,
+            ..put("other", "new")
+        };
+        txn.success.push(RequestOp {
+            request_put: Some(refused),
+            ..RequestOp::default()
+        });
+        let requests = [
+            leased("early", 7),
+            grant(7),
+            leased("on-time", 7),
+            leased("stays", 0),
+            revoke(7),
+            leased("late", 7),
+            // It is all or nothing.
+            in_txn,
+        ];
+        let done = replay(&requests).unwrap().apply(vec![], 10);
+        assert_eq!(left(&done), ["stays"]);
+        assert_eq!(done.keys[&b"on-time"[..]], None);
+        assert_eq!(done.revision, 13);
+    }
+
+    #[test]
+    fn an_alarm_for_space_lets_through_what_frees_some() {
+        let delete = InternalRaftRequest {
+            delete_range: Some(DeleteRangeRequest {
+                key: b"old".to_vec(),
+                ..DeleteRangeRequest::default()
+            }),
+            ..InternalRaftRequest::default()
+        };
+        let requests = [
+            request_put(put("before", "")),
+            alarm(AlarmAction::Activate, AlarmType::Nospace),
+            request_put(put("during", "")),
+            update("during", 0, ""),
+            grant(7),
+            delete,
+            alarm(AlarmAction::Deactivate, AlarmType::Nospace),
+            request_put(put("after", "")),
+            request_put(PutRequest {
+                lease: 7,
+                ..put("leased", "")
+            }),
+        ];
+        let done = replay(&requests)
+            .unwrap()
+            .apply(vec![stored("old", 1, 0)], 10);
+        assert_eq!(left(&done), ["after", "before"]);
+        assert_eq!((done.keys.len(), done.revision), (3, 13));
+    }
+
+    #[test]
+    fn what_is_not_decided_is_refused_with_its_index() {
+        let first = request_put(put("a", ""));
+        let second = |request: InternalRaftRequest| {
+            let third = request_put(put("b", ""));
+            replay(&[first.clone(), request, third]).map(|_| ())
+        };
+        assert_eq!(second(grant(7)), Ok(()));
+        let unknown = InternalRaftRequest {
+            header: Some(Unread {}),
+            ..InternalRaftRequest::default()
+        };
+        assert_eq!(second(unknown).unwrap_err(), ReplayError::Unknown(2));
+        let enable = InternalRaftRequest {
+            auth_enable: Some(Unread {}),
+            ..InternalRaftRequest::default()
+        };
+        let with_users = ReplayError::Authentication(3);
+        assert_eq!(second(enable.clone()).unwrap_err(), with_users);
+        assert!(replay(&[first.clone(), enable]).is_ok(), "nothing follows");
+        let mut reads_back = update("a", 1, "");
+        let txn = reads_back.txn.as_mut().unwrap();
+        txn.failure[0].request_range.as_mut().unwrap().revision = 1;
+        let older = ReplayError::OlderRevision(2);
+        assert_eq!(second(reads_back).unwrap_err(), older);
+        let raise = |kind| alarm(AlarmAction::Activate, kind);
+        let both = [AlarmType::Corrupt, AlarmType::Nospace].map(raise);
+        assert_eq!(replay(&both).unwrap_err(), ReplayError::Alarms(2));
     }
 }

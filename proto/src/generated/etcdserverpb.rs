@@ -162,19 +162,122 @@ pub struct StatusResponse {
     #[prost(int64, tag = "12")]
     pub db_size_quota: i64,
 }
-/// What a member applies: the data of a raft entry.
+/// What a member applies: the data of a raft entry. One of the fields from v2 on is set.
 /// Compatible with go.etcd.io/etcd/api/v3/etcdserverpb/raft_internal.proto.
 #[derive(Clone, PartialEq, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct InternalRaftRequest {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// Until 3.6.
+    #[prost(message, optional, tag = "2")]
+    pub v2: ::core::option::Option<V2Request>,
+    #[prost(message, optional, tag = "3")]
+    pub range: ::core::option::Option<RangeRequest>,
     #[prost(message, optional, tag = "4")]
     pub put: ::core::option::Option<PutRequest>,
     #[prost(message, optional, tag = "5")]
     pub delete_range: ::core::option::Option<DeleteRangeRequest>,
     #[prost(message, optional, tag = "6")]
     pub txn: ::core::option::Option<TxnRequest>,
+    #[prost(message, optional, tag = "7")]
+    pub compaction: ::core::option::Option<CompactionRequest>,
+    #[prost(message, optional, tag = "8")]
+    pub lease_grant: ::core::option::Option<LeaseGrantRequest>,
     #[prost(message, optional, tag = "9")]
     pub lease_revoke: ::core::option::Option<LeaseRevokeRequest>,
+    #[prost(message, optional, tag = "10")]
+    pub alarm: ::core::option::Option<AlarmRequest>,
+    #[prost(message, optional, tag = "11")]
+    pub lease_checkpoint: ::core::option::Option<Unread>,
+    #[prost(message, optional, tag = "100")]
+    pub header: ::core::option::Option<Unread>,
+    #[prost(message, optional, tag = "1000")]
+    pub auth_enable: ::core::option::Option<Unread>,
+    #[prost(message, optional, tag = "1011")]
+    pub auth_disable: ::core::option::Option<Unread>,
+    #[prost(message, optional, tag = "1012")]
+    pub authenticate: ::core::option::Option<Unread>,
+    #[prost(message, optional, tag = "1013")]
+    pub auth_status: ::core::option::Option<Unread>,
+    #[prost(message, optional, tag = "1100")]
+    pub auth_user_add: ::core::option::Option<Unread>,
+    #[prost(message, optional, tag = "1101")]
+    pub auth_user_delete: ::core::option::Option<Unread>,
+    #[prost(message, optional, tag = "1102")]
+    pub auth_user_get: ::core::option::Option<Unread>,
+    #[prost(message, optional, tag = "1103")]
+    pub auth_user_change_password: ::core::option::Option<Unread>,
+    #[prost(message, optional, tag = "1104")]
+    pub auth_user_grant_role: ::core::option::Option<Unread>,
+    #[prost(message, optional, tag = "1105")]
+    pub auth_user_revoke_role: ::core::option::Option<Unread>,
+    #[prost(message, optional, tag = "1106")]
+    pub auth_user_list: ::core::option::Option<Unread>,
+    #[prost(message, optional, tag = "1107")]
+    pub auth_role_list: ::core::option::Option<Unread>,
+    #[prost(message, optional, tag = "1200")]
+    pub auth_role_add: ::core::option::Option<Unread>,
+    #[prost(message, optional, tag = "1201")]
+    pub auth_role_delete: ::core::option::Option<Unread>,
+    #[prost(message, optional, tag = "1202")]
+    pub auth_role_get: ::core::option::Option<Unread>,
+    #[prost(message, optional, tag = "1203")]
+    pub auth_role_grant_permission: ::core::option::Option<Unread>,
+    #[prost(message, optional, tag = "1204")]
+    pub auth_role_revoke_permission: ::core::option::Option<Unread>,
+    #[prost(message, optional, tag = "1300")]
+    pub cluster_version_set: ::core::option::Option<Unread>,
+    #[prost(message, optional, tag = "1301")]
+    pub cluster_member_attr_set: ::core::option::Option<Unread>,
+    #[prost(message, optional, tag = "1302")]
+    pub downgrade_info_set: ::core::option::Option<Unread>,
+    #[prost(message, optional, tag = "9900")]
+    pub downgrade_version_test: ::core::option::Option<Unread>,
+}
+/// A message of which only matters that it is there.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct Unread {}
+/// A request of the API before v3. Until 3.6 a raft entry can also be one, without anything around it.
+/// Compatible with go.etcd.io/etcd/api/v3/etcdserverpb/etcdserver.proto, where bytes are strings.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct V2Request {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(bytes = "vec", tag = "2")]
+    pub method: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "3")]
+    pub path: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "4")]
+    pub val: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bool, tag = "5")]
+    pub dir: bool,
+    #[prost(bytes = "vec", tag = "6")]
+    pub prev_value: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint64, tag = "7")]
+    pub prev_index: u64,
+    #[prost(bool, tag = "8")]
+    pub prev_exist: bool,
+    #[prost(int64, tag = "9")]
+    pub expiration: i64,
+    #[prost(bool, tag = "10")]
+    pub wait: bool,
+    #[prost(uint64, tag = "11")]
+    pub since: u64,
+    #[prost(bool, tag = "12")]
+    pub recursive: bool,
+    #[prost(bool, tag = "13")]
+    pub sorted: bool,
+    #[prost(bool, tag = "14")]
+    pub quorum: bool,
+    #[prost(int64, tag = "15")]
+    pub time: i64,
+    #[prost(bool, tag = "16")]
+    pub stream: bool,
+    #[prost(bool, tag = "17")]
+    pub refresh: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
@@ -205,9 +308,68 @@ pub struct DeleteRangeRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
+pub struct LeaseGrantRequest {
+    #[prost(int64, tag = "1")]
+    pub ttl: i64,
+    #[prost(int64, tag = "2")]
+    pub id: i64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct LeaseRevokeRequest {
     #[prost(int64, tag = "1")]
     pub id: i64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct AlarmRequest {
+    #[prost(enumeration = "alarm_request::AlarmAction", tag = "1")]
+    pub action: i32,
+    #[prost(uint64, tag = "2")]
+    pub member_id: u64,
+    #[prost(enumeration = "AlarmType", tag = "3")]
+    pub alarm: i32,
+}
+/// Nested message and enum types in `AlarmRequest`.
+pub mod alarm_request {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+    #[repr(i32)]
+    pub enum AlarmAction {
+        Get = 0,
+        Activate = 1,
+        Deactivate = 2,
+    }
+    impl AlarmAction {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Get => "GET",
+                Self::Activate => "ACTIVATE",
+                Self::Deactivate => "DEACTIVATE",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "GET" => Some(Self::Get),
+                "ACTIVATE" => Some(Self::Activate),
+                "DEACTIVATE" => Some(Self::Deactivate),
+                _ => None,
+            }
+        }
+    }
+}
+/// An alarm that is on; as a key of the database.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct AlarmMember {
+    #[prost(uint64, tag = "1")]
+    pub member_id: u64,
+    #[prost(enumeration = "AlarmType", tag = "2")]
+    pub alarm: i32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 #[prost(skip_debug)]
@@ -355,6 +517,35 @@ pub mod compare {
                 "LEASE" => Some(Self::Lease),
                 _ => None,
             }
+        }
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AlarmType {
+    None = 0,
+    Nospace = 1,
+    Corrupt = 2,
+}
+impl AlarmType {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::None => "NONE",
+            Self::Nospace => "NOSPACE",
+            Self::Corrupt => "CORRUPT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "NONE" => Some(Self::None),
+            "NOSPACE" => Some(Self::Nospace),
+            "CORRUPT" => Some(Self::Corrupt),
+            _ => None,
         }
     }
 }

@@ -356,10 +356,68 @@ impl ::core::fmt::Debug for crate::etcdserverpb::StatusResponse {
 impl ::core::fmt::Debug for crate::etcdserverpb::InternalRaftRequest {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         f.debug_struct("InternalRaftRequest")
+            .field("id", &self.id)
+            .field("v2", &self.v2)
+            .field("range", &self.range)
             .field("put", &self.put)
             .field("delete_range", &self.delete_range)
             .field("txn", &self.txn)
+            .field("compaction", &self.compaction)
+            .field("lease_grant", &self.lease_grant)
             .field("lease_revoke", &self.lease_revoke)
+            .field("alarm", &self.alarm)
+            .field("lease_checkpoint", &self.lease_checkpoint)
+            .field("header", &self.header)
+            .field("auth_enable", &self.auth_enable)
+            .field("auth_disable", &self.auth_disable)
+            .field("authenticate", &self.authenticate)
+            .field("auth_status", &self.auth_status)
+            .field("auth_user_add", &self.auth_user_add)
+            .field("auth_user_delete", &self.auth_user_delete)
+            .field("auth_user_get", &self.auth_user_get)
+            .field("auth_user_change_password", &self.auth_user_change_password)
+            .field("auth_user_grant_role", &self.auth_user_grant_role)
+            .field("auth_user_revoke_role", &self.auth_user_revoke_role)
+            .field("auth_user_list", &self.auth_user_list)
+            .field("auth_role_list", &self.auth_role_list)
+            .field("auth_role_add", &self.auth_role_add)
+            .field("auth_role_delete", &self.auth_role_delete)
+            .field("auth_role_get", &self.auth_role_get)
+            .field("auth_role_grant_permission", &self.auth_role_grant_permission)
+            .field("auth_role_revoke_permission", &self.auth_role_revoke_permission)
+            .field("cluster_version_set", &self.cluster_version_set)
+            .field("cluster_member_attr_set", &self.cluster_member_attr_set)
+            .field("downgrade_info_set", &self.downgrade_info_set)
+            .field("downgrade_version_test", &self.downgrade_version_test)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::etcdserverpb::Unread {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("Unread")
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::etcdserverpb::V2Request {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("V2Request")
+            .field("id", &self.id)
+            .field("method", &crate::Bytes(self.method.len()))
+            .field("path", &crate::Bytes(self.path.len()))
+            .field("val", &crate::Bytes(self.val.len()))
+            .field("dir", &self.dir)
+            .field("prev_value", &crate::Bytes(self.prev_value.len()))
+            .field("prev_index", &self.prev_index)
+            .field("prev_exist", &self.prev_exist)
+            .field("expiration", &self.expiration)
+            .field("wait", &self.wait)
+            .field("since", &self.since)
+            .field("recursive", &self.recursive)
+            .field("sorted", &self.sorted)
+            .field("quorum", &self.quorum)
+            .field("time", &self.time)
+            .field("stream", &self.stream)
+            .field("refresh", &self.refresh)
             .finish()
     }
 }
@@ -384,10 +442,35 @@ impl ::core::fmt::Debug for crate::etcdserverpb::DeleteRangeRequest {
             .finish()
     }
 }
+impl ::core::fmt::Debug for crate::etcdserverpb::LeaseGrantRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("LeaseGrantRequest")
+            .field("ttl", &self.ttl)
+            .field("id", &self.id)
+            .finish()
+    }
+}
 impl ::core::fmt::Debug for crate::etcdserverpb::LeaseRevokeRequest {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         f.debug_struct("LeaseRevokeRequest")
             .field("id", &self.id)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::etcdserverpb::AlarmRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("AlarmRequest")
+            .field("action", &self.action)
+            .field("member_id", &self.member_id)
+            .field("alarm", &self.alarm)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::etcdserverpb::AlarmMember {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("AlarmMember")
+            .field("member_id", &self.member_id)
+            .field("alarm", &self.alarm)
             .finish()
     }
 }
@@ -489,6 +572,23 @@ impl ::core::fmt::Debug for crate::wal::Snapshot {
         f.debug_struct("Snapshot")
             .field("index", &self.index)
             .field("term", &self.term)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::wal::ConfChange {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("ConfChange")
+            .field("id", &self.id)
+            .field("type", &self.r#type)
+            .field("node_id", &self.node_id)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::wal::Metadata {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("Metadata")
+            .field("node_id", &self.node_id)
+            .field("cluster_id", &self.cluster_id)
             .finish()
     }
 }

@@ -13,7 +13,7 @@ pub struct Record {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct Entry {
-    /// 0 for what is applied to the keyspace; other ones change the membership.
+    /// 0 for what is applied to the keyspace; 1 for a ConfChange.
     #[prost(int32, tag = "1")]
     pub r#type: i32,
     #[prost(uint64, tag = "2")]
@@ -40,4 +40,26 @@ pub struct Snapshot {
     pub index: u64,
     #[prost(uint64, tag = "2")]
     pub term: u64,
+}
+/// A change of the membership.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct ConfChange {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// 0 adds a member, 1 removes it, 2 changes its addresses, 3 adds one that has no vote.
+    #[prost(int32, tag = "2")]
+    pub r#type: i32,
+    #[prost(uint64, tag = "3")]
+    pub node_id: u64,
+}
+/// Whose log it is: the data of a record of metadata.
+/// Compatible with go.etcd.io/etcd/api/v3/etcdserverpb/etcdserver.proto.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct Metadata {
+    #[prost(uint64, tag = "1")]
+    pub node_id: u64,
+    #[prost(uint64, tag = "2")]
+    pub cluster_id: u64,
 }

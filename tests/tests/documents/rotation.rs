@@ -62,7 +62,6 @@ fn what_the_guide_calls_refused_is_refused_by_name() {
             "snapshots: {dir: /backup}",
             "snapshots.dir",
         ),
-        ("gentle: false", "gentle: true", "limits.gentle"),
     ] {
         let changed = sample().replace(from, to);
         assert_ne!(changed, sample(), "{from}");

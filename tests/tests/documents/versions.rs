@@ -37,7 +37,7 @@ fn the_readme_states_the_versions_of_the_code() {
 #[test]
 fn the_readme_states_the_go_that_the_control_plane_needs() {
     let modules = "tests/control-plane";
-    let needed = ["kubernetes", "etcd"].map(|module| {
+    let needed = ["kubernetes", "etcd/3.7"].map(|module| {
         let pinned = behind(
             &read(&format!("{modules}/{module}/go.mod")),
             "\ngo ",

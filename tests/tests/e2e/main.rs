@@ -7,6 +7,8 @@ mod api_proof;
 mod at_rest;
 mod blind;
 mod control_plane;
+mod etcd_engine;
+mod etcd_releases;
 mod generate;
 mod history;
 mod killed;

@@ -43,7 +43,7 @@ pub(super) async fn run(global: &Global, arguments: &Reencrypt) -> Result<ExitSt
         file: &file,
         takes_unverified: flags.unverified_config,
     };
-    let dek_source = barrier.check(&mut etcd).await?;
+    let dek_source = barrier.check(&etcd).await?;
     if arguments.dry_run {
         return dry_run(&mut etcd, arguments, &file, &resources).await;
     }

@@ -1,5 +1,6 @@
 //! etcd, asked again where it does not answer, and at another endpoint where one stays silent.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use atrest_proto::mvccpb::KeyValue;
@@ -16,8 +17,14 @@ const SILENCES: u32 = 8;
 /// The first pause after one; it doubles.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Bytes of a page of values.
-const PAGE: usize = 2 << 20;
+/// Bytes of a page of values: three of them are in memory at a time.
+const PAGE: RangeInclusive<usize> = 512 << 10..=4 << 20;
+
+/// Bytes of a page of keys, which take some four times as many in memory.
+const KEYS: RangeInclusive<usize> = 128 << 10..=512 << 10;
+
+/// Values that are asked for at once, as etcd takes no longer list of keys.
+const OPERATIONS: usize = 128;
 
 /// Bytes of an answer that are taken: a few pages, or one value of any size that there is.
 const ANSWER: usize = 64 << 20;
@@ -30,9 +37,21 @@ pub(super) struct Connection {
     silences: u32,
 }
 
+/// Which values are read.
+pub(super) enum Wanted {
+    All,
+    /// Those that were written after one revision, but not at some others, in their order.
+    Unseen {
+        since: i64,
+        but: Vec<i64>,
+    },
+}
+
 /// Some values of a range.
 pub(super) struct Page {
     pub(super) values: Vec<KeyValue>,
+    /// At which they were found.
+    pub(super) revision: i64,
     /// How many there were from here on.
     pub(super) count: u64,
 }
@@ -75,21 +94,31 @@ impl Connection {
         &mut self,
         keys: &[Vec<u8>],
     ) -> Result<Vec<Option<KeyValue>>, Failure> {
-        loop {
-            match self.client.values(keys.iter().cloned()).await {
-                Ok(values) => {
+        let mut values = Vec::with_capacity(keys.len());
+        let mut most = keys.len();
+        while let Some(next) = keys.get(values.len()..).filter(|left| !left.is_empty()) {
+            let next = &next[..most.min(next.len())];
+            match self.client.values(next.iter().cloned()).await {
+                Ok(read) => {
                     self.answered();
-                    return Ok(values);
+                    values.extend(read);
+                }
+                Err(status) if Trouble::of(&status) == Trouble::TooManyOperations && most > 1 => {
+                    most /= 2;
                 }
                 Err(status) => self.recover(&status).await?,
             }
         }
+        Ok(values)
     }
 
     pub(super) async fn usage(&mut self) -> Result<Usage, Failure> {
         loop {
             match self.client.usage().await {
-                Ok(usage) => return Ok(usage),
+                Ok(usage) => {
+                    self.answered();
+                    return Ok(usage);
+                }
                 Err(status) => self.recover(&status).await?,
             }
         }
@@ -99,21 +128,32 @@ impl Connection {
     pub(super) async fn compact(&mut self, revision: i64) -> Result<(), Failure> {
         loop {
             match self.client.compact(revision).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.answered();
+                    return Ok(());
+                }
                 Err(status) => self.recover(&status).await?,
             }
         }
     }
 
-    /// Reads every value below a directory, a page ahead of whoever takes them. Where the revision
-    /// that is read is compacted away it goes on at the newest: no key that was there all the time is
-    /// passed over.
-    pub(super) fn read(&self, directory: &[u8]) -> mpsc::Receiver<Result<Page, Failure>> {
+    /// Reads values below a directory, a page ahead of whoever takes them. Where the revision that is
+    /// read is compacted away it goes on at the newest: no key that was there all the time is passed
+    /// over.
+    pub(super) fn read(
+        &self,
+        directory: &[u8],
+        wanted: Wanted,
+    ) -> mpsc::Receiver<Result<Page, Failure>> {
         let (to, pages) = mpsc::channel(1);
         let mut connection = self.clone();
-        let mut range = Pages::below(directory, None).of_bytes(PAGE);
+        let range = Pages::below(directory, None);
+        let mut range = match wanted {
+            Wanted::All => range.of_bytes(PAGE),
+            Wanted::Unseen { .. } => range.of_keys(KEYS),
+        };
         tokio::spawn(async move {
-            while let Some(page) = connection.page(&mut range).await.transpose() {
+            while let Some(page) = connection.page(&mut range, &wanted).await.transpose() {
                 let has_failed = page.is_err();
                 if to.send(page).await.is_err() || has_failed {
                     return;
@@ -123,18 +163,31 @@ impl Connection {
         pages
     }
 
-    async fn page(&mut self, range: &mut Pages) -> Result<Option<Page>, Failure> {
-        loop {
+    async fn page(&mut self, range: &mut Pages, wanted: &Wanted) -> Result<Option<Page>, Failure> {
+        let mut values = loop {
             let mut client = self.client.with_answers_up_to(ANSWER);
             match client.page(range).await {
-                Ok(values) => {
-                    self.answered();
-                    let count = range.count;
-                    return Ok(values.map(|values| Page { values, count }));
-                }
+                Ok(Some(values)) => break values,
+                Ok(None) => return Ok(None),
                 Err(status) if is_compacted(&status) => range.renew(),
                 Err(status) => self.recover(&status).await?,
             }
+        };
+        self.answered();
+        if let Wanted::Unseen { since, but } = wanted {
+            values.retain(|pair| {
+                pair.mod_revision > *since && but.binary_search(&pair.mod_revision).is_err()
+            });
+            let keys: Vec<_> = values.into_iter().map(|pair| pair.key).collect();
+            values = Vec::new();
+            for keys in keys.chunks(OPERATIONS) {
+                values.extend(self.values(keys).await?.into_iter().flatten());
+            }
         }
+        Ok(Some(Page {
+            values,
+            revision: range.revision(),
+            count: range.count,
+        }))
     }
 }

@@ -2,10 +2,9 @@
 //! a bare range read of the same keys, turn by turn, each in a process of its own.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use atrest_core::at_rest::{GroupResource, Transformers, Trust, range_end};
 use atrest_core::encryption_config::{EncryptionConfiguration, Server, judge};
@@ -14,7 +13,8 @@ use atrest_proto::etcdserverpb::{
     DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
 };
 use atrest_tests::binaries;
-use atrest_tests::programs::Programs;
+use atrest_tests::etcd::{Etcd, connect};
+use atrest_tests::programs::ETCD;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde_json::Value;
 use tonic::transport::Channel;
@@ -34,6 +34,9 @@ const LARGE_MEMORY: u64 = 100 << 20;
 /// How much longer than to read a live census may take.
 const TIMES: f64 = 1.5;
 
+/// Of etcd: room for all, and no wait for the disk.
+const FLAGS: [&str; 2] = ["--quota-backend-bytes=8589934592", "--unsafe-no-fsync"];
+
 const CONFIGURATION: &str = "apiVersion: apiserver.config.k8s.io/v1
 kind: EncryptionConfiguration
 resources:
@@ -47,7 +50,7 @@ resources:
 /// Fills etcd and takes the snapshots.
 pub(crate) fn prepare() -> Result<Measure, String> {
     let atrest = binaries::path("atrest").to_owned();
-    let programs = Programs::required();
+    let [.., release] = ETCD;
     let most = std::env::var("ATREST_BENCH_KEYS").ok();
     let most = most.and_then(|it| it.parse().ok()).unwrap_or(LARGE);
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
@@ -57,18 +60,18 @@ pub(crate) fn prepare() -> Result<Measure, String> {
     let mut snapshots = Vec::new();
     for keys in [most / 100, most / 10, most] {
         eprintln!("filling etcd with {keys} keys");
-        let etcd = Etcd::start(programs, folder.path(), "fill")?;
-        etcd.fill(keys)?;
+        let etcd = Etcd::start(release, &folder.path().join("fill"), &FLAGS);
+        fill(&etcd, keys)?;
         let path = folder.path().join(format!("{keys}.db"));
-        etcd.snapshot(programs, &path)?;
-        let counted = etcd.count()?;
+        etcd.snapshot(&path);
+        let counted = count(&etcd)?;
         snapshots.push((keys, counted, path));
         drop(etcd);
         let _ = fs::remove_dir_all(folder.path().join("fill"));
     }
     let live_keys = LIVE_KEYS.min(most);
-    let etcd = Etcd::start(programs, folder.path(), "live")?;
-    etcd.fill(live_keys)?;
+    let etcd = Etcd::start(release, &folder.path().join("live"), &FLAGS);
+    fill(&etcd, live_keys)?;
 
     Ok(Box::new(move || {
         let _folder = folder; // until all is measured
@@ -154,7 +157,7 @@ fn live(atrest: &Path, config: &Path, etcd: &Etcd, keys: u64) -> Result<Vec<Figu
 pub(crate) fn bare_range(endpoint: &str) -> ExitCode {
     let endpoint = endpoint.to_owned();
     let read = block_on(async move {
-        let mut kv = connect(endpoint).await?;
+        let mut kv = kv(&endpoint).await?;
         let mut request = RangeRequest {
             key: b"/registry/secrets/".to_vec(),
             range_end: range_end(b"/registry/secrets/"),
@@ -180,175 +183,107 @@ pub(crate) fn bare_range(endpoint: &str) -> ExitCode {
     }
 }
 
-/// An etcd of its own on loopback.
-struct Etcd {
-    endpoint: String,
-    process: Child,
-}
+/// Writes `keys` Secrets of 1 KiB, a fifth of them twice more, and removes a twentieth as many.
+fn fill(etcd: &Etcd, keys: u64) -> Result<(), String> {
+    // No key comes up twice in a transaction.
+    let in_one = (keys / 5).clamp(1, 120) as usize;
 
-impl Drop for Etcd {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Etcd {
-    fn start(programs: &Programs, folder: &Path, name: &str) -> Result<Self, String> {
-        let listeners = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
-        let mut ports = Vec::new();
-        for listener in &listeners {
-            let address = listener.as_ref().map(TcpListener::local_addr);
-            let address = address.map_err(ToString::to_string)?;
-            ports.push(address.map_err(|error| error.to_string())?.port());
-        }
-        drop(listeners);
-        let [endpoint, peer] = [0, 1].map(|i| format!("http://127.0.0.1:{}", ports[i]));
-        let process = Command::new(programs.path("etcd"))
-            .arg(format!("--data-dir={}", folder.join(name).display()))
-            .arg(format!("--listen-client-urls={endpoint}"))
-            .arg(format!("--advertise-client-urls={endpoint}"))
-            .arg(format!("--listen-peer-urls={peer}"))
-            .arg(format!("--initial-advertise-peer-urls={peer}"))
-            .arg(format!("--initial-cluster=default={peer}"))
-            .args(["--quota-backend-bytes=8589934592", "--unsafe-no-fsync"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| format!("etcd: {error}"))?;
-        Ok(Self { endpoint, process })
-    }
-
-    /// Writes `keys` Secrets of 1 KiB, a fifth of them twice more, and removes a twentieth as many.
-    fn fill(&self, keys: u64) -> Result<(), String> {
-        // No key comes up twice in a transaction.
-        let in_one = (keys / 5).clamp(1, 120) as usize;
-
-        let configuration = judge(CONFIGURATION.as_bytes(), &Server::default()).configuration;
-        let configuration: EncryptionConfiguration =
-            configuration.ok_or("the configuration is rejected")?;
-        let chain = Transformers::of(
-            &configuration,
-            &GroupResource::parse("secrets"),
-            Trust::Objects,
+    let configuration = judge(CONFIGURATION.as_bytes(), &Server::default()).configuration;
+    let configuration: EncryptionConfiguration =
+        configuration.ok_or("the configuration is rejected")?;
+    let chain = Transformers::of(
+        &configuration,
+        &GroupResource::parse("secrets"),
+        Trust::Objects,
+    );
+    let gone = keys / 20;
+    let rounds = (0..keys + gone).chain(0..keys / 5).chain(0..keys / 5);
+    let puts = rounds.map(|number| {
+        let key = format!(
+            "/registry/secrets/ns{:03}/secret-{number:08}",
+            number % 1000
         );
-        let gone = keys / 20;
-        let rounds = (0..keys + gone).chain(0..keys / 5).chain(0..keys / 5);
-        let puts = rounds.map(|number| {
-            let key = format!(
-                "/registry/secrets/ns{:03}/secret-{number:08}",
-                number % 1000
-            );
-            let value = chain.write(key.as_bytes(), &[b'k'; 1024], None);
-            value.map(|value| RequestOp {
-                request_put: Some(PutRequest {
-                    key: key.into_bytes(),
-                    value,
-                    ..PutRequest::default()
-                }),
-                ..RequestOp::default()
-            })
-        });
-        let deletes = (keys..keys + gone).map(|number| RequestOp {
-            request_delete_range: Some(DeleteRangeRequest {
-                key: format!(
-                    "/registry/secrets/ns{:03}/secret-{number:08}",
-                    number % 1000
-                )
-                .into(),
-                ..DeleteRangeRequest::default()
-            }),
-            ..RequestOp::default()
-        });
-        let namespace = |name: &str| RequestOp {
+        let value = chain.write(key.as_bytes(), &[b'k'; 1024], None);
+        value.map(|value| RequestOp {
             request_put: Some(PutRequest {
-                key: format!("/registry/namespaces/{name}").into(),
-                value: b"k8s\0".to_vec(),
+                key: key.into_bytes(),
+                value,
                 ..PutRequest::default()
             }),
             ..RequestOp::default()
-        };
-        let namespaces = (0..1000).map(|number| namespace(&format!("ns{number:03}")));
-        let namespaces = namespaces.chain([namespace("kube-system")]);
-        let endpoint = self.endpoint.clone();
-        block_on(async move {
-            let kv = connect(endpoint).await?;
-            let send = |operations: Vec<RequestOp>| {
-                let mut kv = kv.clone();
-                async move {
-                    let request = TxnRequest {
-                        success: operations,
-                        ..TxnRequest::default()
-                    };
-                    kv.txn(request).await.map_err(|error| error.to_string())
-                }
-            };
-            let mut operations = puts.map(|it| it.map_err(|error| error.to_string()));
-            let mut batches = std::iter::from_fn(|| {
-                let batch: Result<Vec<_>, _> = operations.by_ref().take(in_one).collect();
-                Some(batch).filter(|batch| batch.as_ref().map_or(true, |it| !it.is_empty()))
-            });
-            stream::iter(batches.by_ref())
-                .map(|batch| async { send(batch?).await })
-                .buffered(4)
-                .try_for_each(|_| async { Ok::<_, String>(()) })
-                .await?;
-            let rest: Vec<_> = namespaces.chain(deletes).collect();
-            for batch in rest.chunks(120) {
-                send(batch.to_vec()).await?;
+        })
+    });
+    let deletes = (keys..keys + gone).map(|number| RequestOp {
+        request_delete_range: Some(DeleteRangeRequest {
+            key: format!(
+                "/registry/secrets/ns{:03}/secret-{number:08}",
+                number % 1000
+            )
+            .into(),
+            ..DeleteRangeRequest::default()
+        }),
+        ..RequestOp::default()
+    });
+    let namespace = |name: &str| RequestOp {
+        request_put: Some(PutRequest {
+            key: format!("/registry/namespaces/{name}").into(),
+            value: b"k8s\0".to_vec(),
+            ..PutRequest::default()
+        }),
+        ..RequestOp::default()
+    };
+    let namespaces = (0..1000).map(|number| namespace(&format!("ns{number:03}")));
+    let namespaces = namespaces.chain([namespace("kube-system")]);
+    let endpoint = etcd.endpoint.clone();
+    block_on(async move {
+        let kv = kv(&endpoint).await?;
+        let send = |operations: Vec<RequestOp>| {
+            let mut kv = kv.clone();
+            async move {
+                let request = TxnRequest {
+                    success: operations,
+                    ..TxnRequest::default()
+                };
+                kv.txn(request).await.map_err(|error| error.to_string())
             }
-            Ok(())
-        })
-    }
-
-    fn count(&self) -> Result<u64, String> {
-        let endpoint = self.endpoint.clone();
-        block_on(async move {
-            let request = RangeRequest {
-                key: b"/registry/secrets/".to_vec(),
-                range_end: range_end(b"/registry/secrets/"),
-                count_only: true,
-                ..RangeRequest::default()
-            };
-            let answer = connect(endpoint).await?.range(request).await;
-            Ok(answer
-                .map_err(|error| error.to_string())?
-                .into_inner()
-                .count as u64)
-        })
-    }
-
-    fn snapshot(&self, programs: &Programs, path: &PathBuf) -> Result<(), String> {
-        let saved = Command::new(programs.path("etcdctl"))
-            .args([
-                "--endpoints",
-                &self.endpoint,
-                "--command-timeout=10m",
-                "snapshot",
-                "save",
-            ])
-            .arg(path)
-            .output();
-        match saved {
-            Ok(output) if output.status.success() => Ok(()),
-            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
-            Err(error) => Err(format!("etcdctl: {error}")),
+        };
+        let mut operations = puts.map(|it| it.map_err(|error| error.to_string()));
+        let mut batches = std::iter::from_fn(|| {
+            let batch: Result<Vec<_>, _> = operations.by_ref().take(in_one).collect();
+            Some(batch).filter(|batch| batch.as_ref().map_or(true, |it| !it.is_empty()))
+        });
+        stream::iter(batches.by_ref())
+            .map(|batch| async { send(batch?).await })
+            .buffered(4)
+            .try_for_each(|_| async { Ok::<_, String>(()) })
+            .await?;
+        let rest: Vec<_> = namespaces.chain(deletes).collect();
+        for batch in rest.chunks(120) {
+            send(batch.to_vec()).await?;
         }
-    }
+        Ok(())
+    })
 }
 
-async fn connect(endpoint: String) -> Result<KvClient<Channel>, String> {
-    let endpoint = Channel::from_shared(endpoint).map_err(|error| error.to_string())?;
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        match endpoint.connect().await {
-            Ok(channel) => {
-                return Ok(KvClient::new(channel).max_decoding_message_size(1 << 30));
-            }
-            Err(error) if Instant::now() > deadline => return Err(error.to_string()),
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
-    }
+fn count(etcd: &Etcd) -> Result<u64, String> {
+    let endpoint = etcd.endpoint.clone();
+    block_on(async move {
+        let request = RangeRequest {
+            key: b"/registry/secrets/".to_vec(),
+            range_end: range_end(b"/registry/secrets/"),
+            count_only: true,
+            ..RangeRequest::default()
+        };
+        let answer = kv(&endpoint).await?.range(request).await;
+        Ok(answer
+            .map_err(|error| error.to_string())?
+            .into_inner()
+            .count as u64)
+    })
+}
+
+async fn kv(endpoint: &str) -> Result<KvClient<Channel>, String> {
+    connect(endpoint).await.map_err(|error| error.to_string())
 }
 
 fn block_on<T>(future: impl Future<Output = Result<T, String>>) -> Result<T, String> {

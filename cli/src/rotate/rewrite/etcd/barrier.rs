@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use atrest_core::at_rest::{DekSource, GroupResource, ObjectKey};
+use futures::future::try_join_all;
+use futures::try_join;
 use serde::Deserialize;
 
 use crate::cluster::{self, ApiServer};
@@ -34,32 +36,46 @@ pub(crate) struct Barrier<'a> {
 impl Barrier<'_> {
     /// Every API server is named, runs with this very file, and keeps its objects in this etcd.
     /// Returns what the oldest of them has a plugin wrap.
-    pub(crate) async fn check(&self, etcd: &mut etcd::Client) -> Result<DekSource, Failure> {
-        let mut oldest = u32::MAX;
-        for server in self.servers {
-            same_cluster(server, etcd, self.prefix).await?;
-            let minor = minor(server).await?;
-            self.has_loaded(server, minor).await?;
-            oldest = oldest.min(minor);
-        }
-        if let Some(first) = self.servers.first() {
-            let alive = alive_servers(first).await?;
-            let named = self.servers.len();
-            if alive > named {
-                return Err(Failure::unusable(format!(
-                    "the cluster has {alive} API servers, and {named} are named"
-                ))
-                .hint("name each of the others with --server: one that lacks the key could read nothing any more"));
-            }
-            for resource in self.resources {
-                self.keeps_here(first, etcd, resource).await?;
-            }
-        }
-        Ok(if oldest < WRITES_SEEDS {
+    pub(crate) async fn check(&self, etcd: &etcd::Client) -> Result<DekSource, Failure> {
+        let servers = self.servers.iter();
+        let releases = servers.map(|it| self.check_server(it, etcd.clone()));
+        let (releases, ()) = try_join!(try_join_all(releases), self.check_cluster(etcd.clone()))?;
+        let oldest = releases.into_iter().min();
+        Ok(if oldest.is_some_and(|oldest| oldest < WRITES_SEEDS) {
             DekSource::Key
         } else {
             DekSource::Seed
         })
+    }
+
+    async fn check_cluster(&self, mut etcd: etcd::Client) -> Result<(), Failure> {
+        let Some(first) = self.servers.first() else {
+            return Ok(());
+        };
+        let (alive, named) = (alive_servers(first).await?, self.servers.len());
+        if alive > named {
+            return Err(Failure::unusable(format!(
+                "the cluster has {alive} API servers, and {named} are named"
+            ))
+            .hint("name each of them with --server: one that lacks the key could read nothing any more"));
+        }
+        for resource in self.resources {
+            self.keeps_here(first, &mut etcd, resource).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns the server's release.
+    async fn check_server(
+        &self,
+        server: &ApiServer,
+        mut etcd: etcd::Client,
+    ) -> Result<u32, Failure> {
+        let same_cluster = same_cluster(server, &mut etcd, self.prefix);
+        // Its metrics are long: the rest is asked meanwhile.
+        let (minor, loaded, ()) = try_join!(minor(server), loaded(server), same_cluster)?;
+        self.has_loaded(server, minor, loaded)?;
+        Ok(minor)
     }
 
     /// `--etcd-servers-overrides` moves single resources: what stands here must be what the API server
@@ -107,10 +123,14 @@ impl Barrier<'_> {
         }
     }
 
-    async fn has_loaded(&self, server: &ApiServer, minor: u32) -> Result<(), Failure> {
+    fn has_loaded(
+        &self,
+        server: &ApiServer,
+        minor: u32,
+        loaded: Option<String>,
+    ) -> Result<(), Failure> {
         let (url, path) = (server.url(), self.path.display());
-        let loaded = server.loaded_config().await;
-        match loaded.map_err(|error| server_failure(server, &error))? {
+        match loaded {
             Some(hash) if hash == self.file.fingerprint.to_string() => Ok(()),
             Some(_) => Err(Failure::unusable(format!("{url} has loaded another file than {path}"))
                 .hint("name the file that every API server runs with; after a change each takes up to a \
@@ -132,6 +152,11 @@ impl Barrier<'_> {
                    --engine api")),
         }
     }
+}
+
+async fn loaded(server: &ApiServer) -> Result<Option<String>, Failure> {
+    let loaded = server.loaded_config().await;
+    loaded.map_err(|error| server_failure(server, &error))
 }
 
 /// The second number of a server's release.

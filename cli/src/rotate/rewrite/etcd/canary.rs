@@ -13,6 +13,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use futures::future::{join_all, try_join_all};
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
 
 use super::batch::{is_at, put};
 use super::cipher::{Cipher, Value};
@@ -29,22 +30,40 @@ const NAME: &str = "atrest-canary-";
 const LABEL: &str = "atrest-canary";
 
 /// Where the canaries live, and in which of their kinds.
-pub(super) struct Perch<'a> {
-    pub(super) servers: &'a [ApiServer],
+pub(super) struct Perch {
+    pub(super) servers: Vec<ApiServer>,
     pub(super) etcd: etcd::Client,
     /// kube-apiserver's `--etcd-prefix`.
-    pub(super) prefix: &'a str,
+    pub(super) prefix: String,
     /// `secrets` or `configmaps`.
     pub(super) resource: GroupResource,
-    pub(super) namespace: &'a str,
-    pub(super) state_dir: &'a Path,
+    pub(super) namespace: String,
+    pub(super) state_dir: PathBuf,
 }
 
 /// Canaries that exist.
-pub(super) struct Canaries<'a> {
-    perch: Perch<'a>,
+struct Canaries {
+    perch: Perch,
     api: ApiResource,
     note: Note,
+}
+
+/// Canaries that have proven what they are for, and are being deleted.
+pub(super) struct Leaving {
+    keys: Vec<Vec<u8>>,
+    deletion: JoinHandle<()>,
+}
+
+impl Leaving {
+    /// Whether a storage key is that of one of them.
+    pub(super) fn own(&self, key: &[u8]) -> bool {
+        self.keys.iter().any(|it| it == key)
+    }
+
+    /// Waits until they are gone.
+    pub(super) async fn gone(self) {
+        let _ = self.deletion.await;
+    }
 }
 
 /// What is on disk while canaries may exist.
@@ -104,66 +123,59 @@ impl Note {
     }
 }
 
-impl<'a> Canaries<'a> {
+impl Perch {
     /// Has API servers write canaries, each some, and rewrites these as everything else is going to be.
     /// Succeeds once every API server reads every one; else they are gone when this returns.
-    pub(super) async fn prove(perch: Perch<'a>, cipher: &mut Cipher<'_>) -> Result<Self, Failure> {
-        let first = first(perch.servers)?;
-        let api = cluster::find(first, &perch.resource).await;
+    pub(super) async fn prove(self, cipher: &mut Cipher<'_>) -> Result<Leaving, Failure> {
+        let first = first(&self.servers)?;
+        let api = cluster::find(first, &self.resource).await;
         let api = api.map_err(|error| server_failure(first, &error))?;
         let api = api.ok_or_else(|| {
-            Failure::unusable(format!("{} serves no {}", first.url(), perch.resource))
+            Failure::unusable(format!("{} serves no {}", first.url(), self.resource))
         })?;
-        let note = Note::new(&perch.resource, perch.namespace);
-        note.write(&perch.note_path())?;
-        let mut canaries = Self { perch, api, note };
-        match canaries.create_and_rewrite(cipher).await {
-            Ok(()) => Ok(canaries),
-            Err(failure) => {
-                canaries.delete().await;
-                Err(failure)
-            }
+        let note = Note::new(&self.resource, &self.namespace);
+        note.write(&self.note_path())?;
+        let mut canaries = Canaries {
+            perch: self,
+            api,
+            note,
+        };
+        let proof = canaries.create_and_rewrite(cipher).await;
+        let keys = canaries.keys();
+        // Nothing waits for it but the end of the run.
+        let leaving = Leaving {
+            keys,
+            deletion: tokio::spawn(canaries.delete()),
+        };
+        if let Err(failure) = proof {
+            leaving.gone().await;
+            return Err(failure);
         }
+        Ok(leaving)
     }
+}
 
+impl Canaries {
     async fn create_and_rewrite(&mut self, cipher: &mut Cipher<'_>) -> Result<(), Failure> {
-        let servers = self.perch.servers;
-        let lists = join_all(servers.iter().map(|server| self.listed(server))).await;
-        let names = self.note.names.iter().enumerate();
-        let create = names.map(|(i, name)| self.create(&servers[i % servers.len()], name));
-        // All of them are waited for: one that comes into being later would outlive its deletion.
-        join_all(create)
-            .await
-            .into_iter()
-            .collect::<Result<(), _>>()?;
+        let servers = self.perch.servers.iter();
+        let lists = join_all(servers.map(|server| self.listed(server))).await;
+        self.create_all().await?;
         let written = self.read_at_rest(cipher).await?;
-        let mut rewritten = TxnRequest::default();
-        for it in &written {
-            let value = cipher
-                .decrypt(&it.key, &it.value)
-                .await
-                .and_then(|plaintext| cipher.encrypt(&it.key, &plaintext))
-                .map_err(|reason| self.unusable(&it.key, &reason))?;
-            rewritten.compare.push(is_at(&it.key, it.mod_revision));
-            rewritten.success.push(put(it.key.clone(), value));
-        }
-        let answer = self.perch.etcd.transact(rewritten).await;
-        let answer = answer.map_err(|status| self.perch.unwritten(&status))?;
-        let revision = answer.header.map_or(0, |header| header.revision);
-        if !answer.succeeded {
-            return Err(Failure::stopped("somebody else wrote the canaries").hint(
-                "look for a controller that touches them, or name another --canary-namespace",
-            ));
-        }
-        let checks = servers.iter().zip(lists).map(|(server, before)| {
-            if let Err(error) = &before {
-                let url = server.url();
-                report::say(format_args!(
-                    "warning: {url} could not list before: {error}"
-                ));
-            }
-            self.read_through(server, revision, before.is_ok())
-        });
+        let revision = self.rewrite(&written, cipher).await?;
+        let checks = self
+            .perch
+            .servers
+            .iter()
+            .zip(lists)
+            .map(|(server, before)| {
+                if let Err(error) = &before {
+                    let url = server.url();
+                    report::say(format_args!(
+                        "warning: {url} could not list before: {error}"
+                    ));
+                }
+                self.read_through(server, revision, before.is_ok())
+            });
         let read = join_all(checks)
             .await
             .into_iter()
@@ -173,6 +185,41 @@ impl<'a> Canaries<'a> {
             self.restore(written, revision).await?;
         }
         read
+    }
+
+    /// All of them are waited for: one that comes into being later would outlive its deletion.
+    async fn create_all(&self) -> Result<(), Failure> {
+        let servers = self.perch.servers.iter().cycle();
+        let created = servers
+            .zip(&self.note.names)
+            .map(|(server, name)| self.create(server, name));
+        join_all(created).await.into_iter().collect()
+    }
+
+    /// As everything else is going to be, though they are not stale. Returns the revision.
+    async fn rewrite(
+        &mut self,
+        written: &[Written],
+        cipher: &mut Cipher<'_>,
+    ) -> Result<i64, Failure> {
+        let mut request = TxnRequest::default();
+        for it in written {
+            let value = cipher
+                .decrypt(&it.key, &it.value)
+                .await
+                .and_then(|plaintext| cipher.encrypt(&it.key, &plaintext))
+                .map_err(|reason| self.unusable(&it.key, &reason))?;
+            request.compare.push(is_at(&it.key, it.mod_revision));
+            request.success.push(put(it.key.clone(), value));
+        }
+        let answer = self.perch.etcd.transact(request).await;
+        let answer = answer.map_err(|status| self.perch.unwritten(&status))?;
+        if !answer.succeeded {
+            return Err(Failure::stopped("somebody else wrote the canaries").hint(
+                "look for a controller that touches them, or name another --canary-namespace",
+            ));
+        }
+        Ok(answer.header.map_or(0, |header| header.revision))
     }
 
     async fn create(&self, server: &ApiServer, name: &str) -> Result<(), Failure> {
@@ -196,7 +243,7 @@ impl<'a> Canaries<'a> {
 
     /// What the servers wrote; each has to write with the key that everything is going to be under.
     async fn read_at_rest(&mut self, cipher: &mut Cipher<'_>) -> Result<Vec<Written>, Failure> {
-        let keys: Vec<_> = self.note.names.iter().map(|name| self.key(name)).collect();
+        let keys = self.keys();
         let read = self.perch.etcd.values(keys.iter().cloned()).await;
         let read = read.map_err(|status| self.perch.unwritten(&status))?;
         let mut written = Vec::new();
@@ -292,22 +339,17 @@ impl<'a> Canaries<'a> {
         Ok(())
     }
 
-    /// Whether a storage key is one of theirs.
-    pub(super) fn own(&self, key: &[u8]) -> bool {
-        let name = key.rsplit(|byte| *byte == b'/').next().unwrap_or(key);
-        name.starts_with(NAME.as_bytes()) && self.note.names.iter().any(|it| it.as_bytes() == name)
-    }
-
     /// Takes them away. What cannot be deleted is left to the next run.
-    pub(super) async fn delete(mut self) {
+    async fn delete(mut self) {
         let path = self.perch.note_path();
         if self.perch.delete(&self.api, &self.note).await {
             Note::remove(&path);
         }
     }
 
-    fn key(&self, name: &str) -> Vec<u8> {
-        self.perch.key(&self.note, name)
+    fn keys(&self) -> Vec<Vec<u8>> {
+        let names = self.note.names.iter();
+        names.map(|name| self.perch.key(&self.note, name)).collect()
     }
 
     fn unusable(&self, key: &[u8], reason: &str) -> Failure {
@@ -317,7 +359,7 @@ impl<'a> Canaries<'a> {
     }
 }
 
-impl Perch<'_> {
+impl Perch {
     /// Deletes what a killed run left behind.
     pub(super) async fn clear(mut self) -> Result<(), Failure> {
         let path = self.note_path();
@@ -333,7 +375,7 @@ impl Perch<'_> {
             )
         })?;
         self.resource = GroupResource::parse(&note.resource);
-        let first = first(self.servers)?;
+        let first = first(&self.servers)?;
         let api = cluster::find(first, &self.resource).await;
         let api = api.map_err(|error| server_failure(first, &error))?;
         if let Some(api) = api {
@@ -357,7 +399,7 @@ impl Perch<'_> {
     /// Whether none is left.
     async fn delete(&mut self, api: &ApiResource, note: &Note) -> bool {
         let through_servers = note.names.iter().map(|name| async {
-            for server in self.servers {
+            for server in &self.servers {
                 match server.delete(api, &note.namespace, name).await {
                     Ok(()) => return None,
                     Err(error) if error.code() == Some(404) => return None,
@@ -415,12 +457,12 @@ impl Perch<'_> {
     }
 
     fn key(&self, note: &Note, name: &str) -> Vec<u8> {
-        let directory = self.resource.directory(self.prefix);
+        let directory = self.resource.directory(&self.prefix);
         format!("{directory}{}/{name}", note.namespace).into_bytes()
     }
 
     fn note_path(&self) -> PathBuf {
-        Note::path(self.state_dir, &self.etcd.cluster_id)
+        Note::path(&self.state_dir, &self.etcd.cluster_id)
     }
 
     fn unwritten(&self, status: &tonic::Status) -> Failure {

@@ -30,9 +30,6 @@ use crate::kms::{self, Unwrapper};
 use crate::report::progress::Progress;
 use crate::status::Failure;
 
-/// Transactions in flight. More keep an etcd no busier: it applies one after the other.
-pub(crate) const IN_FLIGHT: u16 = 4;
-
 /// What canaries can be made of.
 const KINDS: [&str; 2] = ["secrets", "configmaps"];
 
@@ -151,21 +148,15 @@ impl<'a> Engine<'a> {
         })
     }
 
-    fn perch(&self, resource: GroupResource) -> Perch<'a> {
-        let Means {
-            servers,
-            flags,
-            state_dir,
-            canary_namespace,
-            ..
-        } = self.means;
+    fn perch(&self, resource: GroupResource) -> Perch {
+        let means = &self.means;
         Perch {
-            servers,
-            etcd: self.means.etcd.clone(),
-            prefix: flags.prefix(),
+            servers: means.servers.to_vec(),
+            etcd: means.etcd.clone(),
+            prefix: means.flags.prefix().into(),
             resource,
-            namespace: canary_namespace,
-            state_dir,
+            namespace: means.canary_namespace.into(),
+            state_dir: means.state_dir.into(),
         }
     }
 }

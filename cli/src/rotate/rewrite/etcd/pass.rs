@@ -10,18 +10,26 @@ use atrest_proto::mvccpb::KeyValue;
 use tokio::task::{JoinError, JoinSet};
 
 use super::batch::{Batch, Batcher, Item, Mark, Sent};
-use super::canary::{Canaries, Perch};
+use super::canary::{Leaving, Perch};
 use super::cipher::{Cipher, Value};
 use crate::etcd::describe;
+use crate::report;
 use crate::report::progress::Progress;
 use crate::rotate::rewrite::answer::Trouble;
-use crate::rotate::rewrite::connection::{Connection, Page};
+use crate::rotate::rewrite::connection::{Connection, Wanted};
 use crate::rotate::rewrite::space::{Space, no_space};
 use crate::rotate::rewrite::{Outcome, Pace, SetAside};
 use crate::status::Failure;
 
 /// Each pass after the first finds only what somebody wrote under another key meanwhile.
 const PASSES: usize = 10;
+
+/// Transactions in flight and objects of one, where other clients come first: etcd and the API
+/// servers' watches get to them in between.
+const GENTLY: (u16, usize) = (1, 32);
+
+/// The same where nobody waits. More keep an etcd no busier: it applies one after the other.
+const EAGERLY: (u16, usize) = (4, usize::MAX);
 
 /// Times that somebody else may be faster before an object is set aside.
 const CONFLICTS: u32 = 6;
@@ -32,8 +40,8 @@ pub(super) struct Rewrite<'a> {
     connection: Connection,
     cipher: Cipher<'a>,
     /// Where canaries are made before the first transaction.
-    perch: Option<Perch<'a>>,
-    canaries: Option<Canaries<'a>>,
+    perch: Option<Perch>,
+    canaries: Option<Leaving>,
     batcher: Batcher,
     throttle: Throttle,
     space: Space,
@@ -44,10 +52,14 @@ pub(super) struct Rewrite<'a> {
     is_first_pass: bool,
     /// Values that this pass found under another key.
     stale: u64,
+    /// The revisions of our own transactions.
+    written: Vec<i64>,
     outcome: Outcome,
     /// With the revision at which each was last seen.
     set_aside: BTreeMap<Vec<u8>, (i64, SetAside)>,
     progress: &'a Progress,
+    /// No talk.
+    quiet: bool,
 }
 
 /// A value that may have to be written again.
@@ -62,6 +74,7 @@ struct Candidate {
 struct Landed {
     sent: Vec<Sent>,
     bytes: u64,
+    took: Duration,
     answer: Result<TxnResponse, tonic::Status>,
 }
 
@@ -70,7 +83,7 @@ impl<'a> Rewrite<'a> {
         directory: String,
         mut connection: Connection,
         cipher: Cipher<'a>,
-        perch: Perch<'a>,
+        perch: Perch,
         pace: Pace,
         progress: &'a Progress,
         quiet: bool,
@@ -83,14 +96,16 @@ impl<'a> Rewrite<'a> {
             cipher,
             perch: Some(perch),
             canaries: None,
-            batcher: Batcher::new(throttle.batch()),
+            batcher: Batcher::new(throttle.operations),
             throttle,
             space: Space::since(revision, quiet),
+            quiet,
             in_flight: JoinSet::new(),
             bytes_in_flight: 0,
             again: VecDeque::new(),
             is_first_pass: true,
             stale: 0,
+            written: Vec::new(),
             outcome: Outcome::default(),
             set_aside: BTreeMap::new(),
             progress,
@@ -103,21 +118,37 @@ impl<'a> Rewrite<'a> {
         // After an error: whatever becomes of them, each is applied as a whole or not at all.
         self.in_flight.shutdown().await;
         if let Some(canaries) = self.canaries.take() {
-            canaries.delete().await;
+            canaries.gone().await;
         }
-        end?;
+        end.inspect_err(|_| self.say_how_far())?;
         let set_aside = self.set_aside.into_values().map(|(_, it)| it);
         self.outcome.set_aside = set_aside.collect();
         Ok(self.outcome)
     }
 
+    fn say_how_far(&self) {
+        if !self.quiet && self.outcome.rewritten > 0 {
+            let directory = String::from_utf8_lossy(&self.directory);
+            let rewritten = self.outcome.rewritten;
+            report::say(format_args!(
+                "{rewritten} values below {directory} were rewritten before"
+            ));
+        }
+    }
+
     async fn passes(&mut self) -> Result<(), Failure> {
+        let mut wanted = Wanted::All;
         for _ in 0..PASSES {
-            self.pass().await?;
+            let since = self.pass(wanted).await?;
             if self.stale == 0 {
                 return Ok(());
             }
             self.is_first_pass = false;
+            self.written.sort_unstable();
+            wanted = Wanted::Unseen {
+                since,
+                but: self.written.clone(),
+            };
         }
         Err(Failure::stopped(format!(
             "after {PASSES} passes somebody still writes with another key"
@@ -126,12 +157,12 @@ impl<'a> Rewrite<'a> {
                now, then run this again"))
     }
 
-    /// Looks at every value once.
-    async fn pass(&mut self) -> Result<(), Failure> {
+    /// Looks at each of the values once. Returns a revision up to which all are seen.
+    async fn pass(&mut self, wanted: Wanted) -> Result<i64, Failure> {
         self.stale = 0;
-        let mut pages = self.connection.read(&self.directory);
+        let mut pages = self.connection.read(&self.directory, wanted);
         let mut values = Vec::new().into_iter();
-        let (mut has_begun, mut is_over) = (false, false);
+        let (mut since, mut is_over) = (None, false);
         loop {
             while let Some(landed) = self.in_flight.try_join_next() {
                 self.settle(landed).await?;
@@ -143,12 +174,12 @@ impl<'a> Rewrite<'a> {
             } else if !is_over {
                 tokio::select! {
                     page = pages.recv() => match page.transpose()? {
-                        Some(Page { values: read, count }) => {
-                            if self.is_first_pass && !has_begun {
-                                self.progress.expect(count);
+                        Some(page) => {
+                            if self.is_first_pass && since.is_none() {
+                                self.progress.expect(page.count);
                             }
-                            has_begun = true;
-                            values = read.into_iter();
+                            since.get_or_insert(page.revision);
+                            values = page.values.into_iter();
                         }
                         None => is_over = true,
                     },
@@ -159,7 +190,7 @@ impl<'a> Rewrite<'a> {
             } else if !self.in_flight.is_empty() {
                 self.land().await?;
             } else {
-                return Ok(());
+                return Ok(since.unwrap_or_default());
             }
         }
     }
@@ -273,7 +304,7 @@ impl<'a> Rewrite<'a> {
     /// Sends a transaction once there is room for it, in etcd and among those in flight.
     async fn send(&mut self, batch: Batch) -> Result<(), Failure> {
         if let Some(perch) = self.perch.take() {
-            self.canaries = Some(Canaries::prove(perch, &mut self.cipher).await?);
+            self.canaries = Some(perch.prove(&mut self.cipher).await?);
         }
         let bytes = batch.bytes as u64;
         while self.space.is_unknown(bytes) {
@@ -286,18 +317,20 @@ impl<'a> Rewrite<'a> {
             }
         }
         self.space.take(bytes);
-        self.throttle.wait(batch.len()).await;
         while self.in_flight.len() >= self.throttle.in_flight {
             self.land().await?;
         }
+        self.throttle.wait(batch.len()).await;
         self.bytes_in_flight += bytes;
         let mut client = self.connection.client.clone();
         self.in_flight.spawn(async move {
             let (request, sent) = batch.into_request();
+            let start = Instant::now();
             let answer = client.transact(request).await;
             Landed {
                 sent,
                 bytes,
+                took: start.elapsed(),
                 answer,
             }
         });
@@ -316,14 +349,17 @@ impl<'a> Rewrite<'a> {
         let Landed {
             sent,
             bytes,
+            took,
             answer,
         } = landed.map_err(|error| Failure::stopped(format!("a transaction was lost: {error}")))?;
         self.bytes_in_flight -= bytes;
+        self.throttle.landed(took);
         let status = match answer {
             Ok(answer) if answer.succeeded => {
                 self.connection.answered();
                 let revision = answer.header.map_or(0, |header| header.revision);
                 self.space.finish(revision);
+                self.written.push(revision);
                 self.outcome.rewritten += sent.len() as u64;
                 self.done(sent.len());
                 return Ok(());
@@ -389,29 +425,45 @@ impl From<KeyValue> for Candidate {
 struct Throttle {
     /// Transactions at a time.
     in_flight: usize,
+    /// Objects of one.
+    operations: usize,
     /// Objects a second.
     rate: Option<u32>,
     start: Option<Instant>,
     sent: u64,
+    /// Whether to rest after a transaction for as long as it took.
+    gentle: bool,
+    rest: Option<Instant>,
 }
 
 impl Throttle {
     fn new(pace: Pace) -> Self {
+        let (in_flight, operations) = if pace.gentle { GENTLY } else { EAGERLY };
+        // At a low rate those of a tenth of a second, so that it is an even one.
+        let of_rate = pace.rate.map_or(usize::MAX, |rate| rate as usize / 10);
         Self {
-            in_flight: pace.in_flight.unwrap_or(super::IN_FLIGHT).into(),
+            in_flight: pace.in_flight.unwrap_or(in_flight).into(),
+            operations: operations.min(of_rate),
             rate: pace.rate,
             start: None,
             sent: 0,
+            gentle: pace.gentle,
+            rest: None,
         }
     }
 
-    /// Objects of one transaction: those of a tenth of a second, so that a low rate is an even one.
-    fn batch(&self) -> usize {
-        self.rate.map_or(usize::MAX, |rate| rate as usize / 10)
+    /// A transaction took this long.
+    fn landed(&mut self, took: Duration) {
+        if self.gentle {
+            self.rest = Some(Instant::now() + took);
+        }
     }
 
     /// Waits until it is the turn of so many objects.
     async fn wait(&mut self, objects: usize) {
+        if let Some(rest) = self.rest.take() {
+            tokio::time::sleep_until(rest.into()).await;
+        }
         let Some(rate) = self.rate else { return };
         let start = *self.start.get_or_insert_with(Instant::now);
         let due = start + Duration::from_secs_f64(self.sent as f64 / f64::from(rate));

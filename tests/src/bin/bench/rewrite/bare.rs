@@ -7,14 +7,17 @@ use atrest_core::at_rest::range_end;
 use atrest_proto::etcdserverpb::compare::{CompareResult, CompareTarget};
 use atrest_proto::etcdserverpb::kv_client::KvClient;
 use atrest_proto::etcdserverpb::{Compare, PutRequest, RangeRequest, RequestOp, TxnRequest};
+use atrest_proto::mvccpb::KeyValue;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 /// The bench itself, as the process that does this.
 pub(crate) const BARE_LOOP: &str = "--bare-loop";
 
-/// Operations that etcd takes in a transaction, and transactions in flight.
-const OPERATIONS: i64 = 128;
+/// Operations that etcd takes in a transaction, bytes of a request that it takes, well below its limit,
+/// and transactions in flight.
+const OPERATIONS: usize = 128;
+const BYTES: usize = 1 << 20;
 const IN_FLIGHT: usize = 4;
 
 /// `ENDPOINT CA CERT KEY`.
@@ -50,6 +53,8 @@ async fn write_back(endpoint: &str, pem: [&str; 3]) -> Result<(), String> {
         .map_err(|error| error.to_string())?;
     let kv = KvClient::new(channel).max_decoding_message_size(1 << 30);
     pages(kv.clone())
+        .map_ok(|pairs| stream::iter(transactions(pairs).into_iter().map(Ok)))
+        .try_flatten()
         .try_for_each_concurrent(IN_FLIGHT, |transaction| {
             let mut kv = kv.clone();
             async move {
@@ -66,12 +71,11 @@ async fn write_back(endpoint: &str, pem: [&str; 3]) -> Result<(), String> {
         .await
 }
 
-/// A transaction for each page.
-fn pages(kv: KvClient<Channel>) -> impl stream::Stream<Item = Result<TxnRequest, String>> {
+fn pages(kv: KvClient<Channel>) -> impl stream::Stream<Item = Result<Vec<KeyValue>, String>> {
     let first = RangeRequest {
         key: b"/registry/secrets/".to_vec(),
         range_end: range_end(b"/registry/secrets/"),
-        limit: OPERATIONS,
+        limit: 512,
         ..RangeRequest::default()
     };
     stream::try_unfold((kv, Some(first)), |(mut kv, request)| async move {
@@ -89,26 +93,41 @@ fn pages(kv: KvClient<Channel>) -> impl stream::Stream<Item = Result<TxnRequest,
                 key: [&last.key[..], b"\0"].concat(),
                 ..request
             });
-        let mut transaction = TxnRequest::default();
-        for pair in page.kvs {
-            transaction.compare.push(Compare {
-                result: CompareResult::Equal as i32,
-                target: CompareTarget::Mod as i32,
-                key: pair.key.clone(),
-                mod_revision: pair.mod_revision,
-                ..Compare::default()
-            });
-            transaction.success.push(RequestOp {
-                request_put: Some(PutRequest {
-                    key: pair.key,
-                    value: pair.value,
-                    ignore_lease: true,
-                    ..PutRequest::default()
-                }),
-                ..RequestOp::default()
-            });
-        }
-        Ok(Some((transaction, (kv, next))))
+        Ok(Some((page.kvs, (kv, next))))
     })
     .boxed()
+}
+
+/// As few as etcd takes.
+fn transactions(pairs: Vec<KeyValue>) -> Vec<TxnRequest> {
+    let (mut transactions, mut bytes) = (vec![TxnRequest::default()], 0);
+    for pair in pairs {
+        bytes += pair.key.len() + pair.value.len();
+        if let Some(last) = transactions.last()
+            && (last.success.len() == OPERATIONS || bytes > BYTES)
+        {
+            transactions.push(TxnRequest::default());
+            bytes = pair.key.len() + pair.value.len();
+        }
+        let Some(transaction) = transactions.last_mut() else {
+            continue;
+        };
+        transaction.compare.push(Compare {
+            result: CompareResult::Equal as i32,
+            target: CompareTarget::Mod as i32,
+            key: pair.key.clone(),
+            mod_revision: pair.mod_revision,
+            ..Compare::default()
+        });
+        transaction.success.push(RequestOp {
+            request_put: Some(PutRequest {
+                key: pair.key,
+                value: pair.value,
+                ignore_lease: true,
+                ..PutRequest::default()
+            }),
+            ..RequestOp::default()
+        });
+    }
+    transactions
 }

@@ -15,6 +15,9 @@ use tokio::runtime::Runtime;
 use super::bare::BARE_LOOP;
 use crate::process::{self, Run, cpu, run, spawn, wait};
 
+/// How long a controller has had nothing to do.
+const IDLE: Duration = Duration::from_secs(60);
+
 /// Something that has every Secret rewritten.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Contender {
@@ -114,8 +117,8 @@ impl<'a> Arena<'a> {
             Contender::GetReplace => self.get_replace()?,
             Contender::MigratorNudged => self.migrate(true)?,
             Contender::MigratorAsItComes => self.migrate(false)?,
-            Contender::Api => run(&mut self.reencrypt(&["--engine=api", "--gentle=false"]))?,
-            Contender::Etcd => run(&mut self.reencrypt(&["--engine=etcd", "--gentle=false"]))?,
+            Contender::Api => run(&mut self.reencrypt(&["--gentle=false"]))?,
+            Contender::Etcd => run(&mut self.reencrypt_in_etcd())?,
             Contender::Bare => self.bare()?,
         };
         let after = [used(server), used(etcd)];
@@ -160,17 +163,22 @@ impl<'a> Arena<'a> {
         }
     }
 
+    /// Through the API.
     pub(super) fn reencrypt(&self, more: &[&str]) -> Command {
-        let config = self.plane.servers[0]
-            .encryption_config
-            .display()
-            .to_string();
-        let state = self.plane.directory().join("state").display().to_string();
-        let mut arguments = vec!["reencrypt".to_owned(), "--quiet".into(), "--yes".into()];
+        let mut arguments = vec!["reencrypt".to_owned(), "--quiet".into()];
         arguments.extend(atrest::flags(&self.plane, 0));
-        arguments.extend(["--config".into(), config, "--state-dir".into(), state]);
         arguments.extend(more.iter().map(|it| (*it).to_owned()));
         atrest::command(arguments)
+    }
+
+    fn reencrypt_in_etcd(&self) -> Command {
+        let mut command = self.reencrypt(&["--engine=etcd", "--gentle=false", "--yes"]);
+        command
+            .arg("--config")
+            .arg(&self.plane.servers[0].encryption_config)
+            .arg("--state-dir")
+            .arg(self.plane.directory().join("state"));
+        command
     }
 
     pub(super) fn get_replace(&self) -> Result<Run, String> {
@@ -197,6 +205,10 @@ impl<'a> Arena<'a> {
     /// has taken up its work.
     fn migrate(&mut self, nudged: bool) -> Result<Run, String> {
         let migrator = self.plane.start_migrator();
+        if !nudged {
+            // It runs for a long time before anybody asks it for something.
+            std::thread::sleep(IDLE);
+        }
         let migrated = self.watch_migration(migrator.pid(), nudged);
         let migrated = self.runtime.block_on(migrated);
         self.migrations += 1;

@@ -32,13 +32,13 @@ pub(super) fn measure(arena: &mut Arena<'_>) -> Result<Vec<Told>, String> {
             match who {
                 0 => std::thread::sleep(ALONE),
                 1 => drop(arena.get_replace()?),
-                _ => drop(run(&mut arena.reencrypt(&["--engine=api"]))?),
+                _ => drop(run(&mut arena.reencrypt(&[]))?),
             }
             seconds[who].push(start.elapsed().as_secs_f64());
             times[who].extend(load.stop(arena)?);
             // What the side load alone left is for nobody's account.
             if who == 0 {
-                run(&mut arena.reencrypt(&["--engine=api", "--gentle=false"]))?;
+                run(&mut arena.reencrypt(&["--gentle=false"]))?;
             }
         }
     }
