@@ -304,7 +304,6 @@ impl Client {
         request: &RangeRequest,
         each: &mut impl FnMut(&[KeyValue]),
     ) -> Result<Option<i64>, tonic::Status> {
-        let is_unknown = |status: &tonic::Status| status.code() == tonic::Code::Unimplemented;
         if !self.streams {
             return Ok(None);
         }
@@ -314,20 +313,20 @@ impl Client {
         };
         let asked_for = request.revision;
         let mut parts = match self.kv.range_stream(request).await {
-            Err(status) if is_unknown(&status) => {
-                self.streams = false;
-                return Ok(None);
-            }
-            answer => answer?.into_inner(),
+            Ok(answer) => answer.into_inner(),
+            Err(status) => return self.without_stream(status),
         };
-        let mut last = None;
+        let (mut has_read, mut last) = (false, None);
         loop {
             let silence = |_| tonic::Status::deadline_exceeded("it stopped in the middle");
             let part = timeout(REQUEST_TIMEOUT, parts.message());
-            let Some(part) = part.await.map_err(silence)?? else {
-                break;
+            let part = match part.await.map_err(silence)? {
+                Ok(Some(part)) => part.range_response.unwrap_or_default(),
+                Ok(None) => break,
+                Err(status) if has_read => return Err(status),
+                Err(status) => return self.without_stream(status),
             };
-            let part = part.range_response.unwrap_or_default();
+            has_read = true;
             each(&part.kvs);
             last = part.header.filter(|_| !part.more);
         }
@@ -337,6 +336,15 @@ impl Client {
             0 => last.revision,
             revision => revision,
         }))
+    }
+
+    /// Nothing was read yet where etcd does not know the request.
+    fn without_stream(&mut self, status: tonic::Status) -> Result<Option<i64>, tonic::Status> {
+        if status.code() != tonic::Code::Unimplemented {
+            return Err(status);
+        }
+        self.streams = false;
+        Ok(None)
     }
 
     /// The first key of each directory below the prefix, and the revision at which they were read.
