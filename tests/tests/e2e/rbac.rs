@@ -1,4 +1,4 @@
-//! The rights of `examples/rbac.yaml` are those that `reencrypt` and `rotate` need.
+//! The rights of `examples/rbac.yaml` are those that `reencrypt`, `rotate` and `verify --api` need.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -132,6 +132,12 @@ async fn the_examples_rights_are_enough_and_each_is_needed() {
         schema::faults(&atrest::run(&verify).expect(3).json()),
         [""; 0]
     );
+    let config = plane.servers[0].encryption_config.display().to_string();
+    let verify = ["verify", "--api", "--config", &config];
+    let verify = || atrest::run(verify.iter().chain(&account).chain(&json));
+    let proven = verify().expect(0).json();
+    assert!(proven["cluster"]["uid"].is_string());
+    assert_eq!(proven["resources"][0]["current"], stored.len());
 
     // Without any one of them the refusal names what is missing.
     let file = plane.directory().join("rights.yaml");
@@ -141,6 +147,7 @@ async fn the_examples_rights_are_enough_and_each_is_needed() {
         ("get", "namespaces", "namespaces/kube-system"),
         ("patch", "secrets", "secrets"),
         ("list", "secrets", "secrets"),
+        ("get", "secrets", "secrets"),
     ] {
         fs::write(&file, without(verb, what)).unwrap();
         apply(&plane, &file);
@@ -148,6 +155,7 @@ async fn the_examples_rights_are_enough_and_each_is_needed() {
         let ended = match verb {
             "patch" => reencrypt().expect(4),
             "list" if what == "secrets" => reencrypt().expect(3),
+            "get" if what == "secrets" => verify().expect(3),
             _ => rotate("plan", &[]).expect(3),
         };
         let said = format!("{}{}", ended.stdout, ended.stderr);

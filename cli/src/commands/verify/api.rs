@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use atrest_core::at_rest::{Census, GroupResource, Tally};
-use futures::stream::{self, StreamExt};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::Deserialize;
 
 use crate::args::Global;
@@ -192,8 +192,9 @@ impl Reader<'_> {
             let got: Vec<_> = stream::iter(part)
                 .map(|object| get(self.server, &self.resource, object))
                 .buffered(IN_FLIGHT)
-                .collect()
-                .await;
+                .try_collect()
+                .await
+                .map_err(failed)?;
             let after = self.server.metrics().await.map_err(failed)?;
             let is_read = |got: &&Got| matches!(got, Got::Read(_));
             let count = got.iter().filter(is_read).count() as u64;
@@ -266,27 +267,31 @@ impl Reader<'_> {
     }
 }
 
-async fn get(server: &ApiServer, resource: &ApiResource, object: &Object) -> Got {
+/// Fails where none can be read.
+async fn get(server: &ApiServer, resource: &ApiResource, object: &Object) -> Result<Got, Error> {
     let mut tries = 0;
     loop {
         let namespace = object.namespace.as_deref();
         let error = match server.metadata(resource, namespace, &object.name).await {
-            Ok(now) => return Got::Read(revision_of(&now)),
+            Ok(now) => return Ok(Got::Read(revision_of(&now))),
             Err(error) => error,
         };
         tries += 1;
         match &error {
-            Error::Answer { code: 404, .. } => return Got::Gone,
+            Error::Answer { code: 404, .. } => return Ok(Got::Gone),
+            Error::Answer {
+                code: 401 | 403, ..
+            } => return Err(error),
             // No webhook is asked for a read: it is about the stored value.
             Error::Answer {
                 code: 500,
                 detail: Some(_),
                 ..
-            } => return Got::Unreadable,
+            } => return Ok(Got::Unreadable),
             _ if tries < TRIES && is_passing(&error) => {
                 tokio::time::sleep(pause(&error, tries)).await;
             }
-            _ => return Got::Failed,
+            _ => return Ok(Got::Failed),
         }
     }
 }
