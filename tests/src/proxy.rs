@@ -1,7 +1,7 @@
 //! A TLS-terminating proxy before an API server, which keeps every body that crosses it.
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -82,17 +82,26 @@ struct Hold {
 
 struct Shared {
     server: SocketAddr,
+    /// Answers instead of it when its metrics are asked for.
+    metrics: SocketAddr,
     acceptor: TlsAcceptor,
     connector: TlsConnector,
     exchanges: Mutex<Vec<Exchange>>,
     hold: Mutex<Option<Hold>>,
 }
 
+type Sender = tokio::sync::Mutex<SendRequest<Full<Bytes>>>;
+
 type Body = BoxBody<Bytes, std::convert::Infallible>;
 
 impl Proxy {
     /// Starts a proxy before an API server, with that server's own serving certificate.
     pub fn start(plane: &ControlPlane, server: usize) -> Self {
+        Self::start_crossed(plane, server, server)
+    }
+
+    /// The same; whoever asks for metrics gets those of another API server.
+    pub fn start_crossed(plane: &ControlPlane, server: usize, metrics: usize) -> Self {
         install_crypto_provider();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -104,8 +113,10 @@ impl Proxy {
             .expect("loopback has a free port");
         let port = listener.local_addr().expect("bound").port();
         let (acceptor, connector) = tls(&plane.pki());
+        let address = |server: usize| (Ipv4Addr::LOCALHOST, plane.servers[server].port).into();
         let shared = Arc::new(Shared {
-            server: (Ipv4Addr::LOCALHOST, plane.servers[server].port).into(),
+            server: address(server),
+            metrics: address(metrics),
             acceptor,
             connector,
             exchanges: Mutex::default(),
@@ -159,15 +170,14 @@ impl Drop for Proxy {
 impl Shared {
     async fn serve(self: Arc<Self>, stream: TcpStream) -> Result<(), Box<dyn std::error::Error>> {
         let stream = self.acceptor.accept(stream).await?;
-        let upstream = TcpStream::connect(self.server).await?;
-        let name = ServerName::IpAddress(self.server.ip().into());
-        let upstream = self.connector.connect(name, upstream).await?;
-        let (sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(upstream)).await?;
-        tokio::spawn(connection);
-        let sender = Arc::new(tokio::sync::Mutex::new(sender));
-        let service = service_fn(|request| {
-            let (shared, sender) = (Arc::clone(&self), Arc::clone(&sender));
+        let [server, metrics] = [self.connect(self.server), self.connect(self.metrics)];
+        let (server, metrics) = (server.await?, metrics.await?);
+        let service = service_fn(|request: Request<Incoming>| {
+            let sender = match request.uri().path() {
+                "/metrics" => Arc::clone(&metrics),
+                _ => Arc::clone(&server),
+            };
+            let shared = Arc::clone(&self);
             async move { shared.forward(request, &sender).await }
         });
         hyper::server::conn::http1::Builder::new()
@@ -176,10 +186,21 @@ impl Shared {
         Ok(())
     }
 
+    async fn connect(&self, server: SocketAddr) -> io::Result<Arc<Sender>> {
+        let stream = TcpStream::connect(server).await?;
+        let name = ServerName::IpAddress(server.ip().into());
+        let stream = self.connector.connect(name, stream).await?;
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(io::Error::other)?;
+        tokio::spawn(connection);
+        Ok(Arc::new(Sender::new(sender)))
+    }
+
     async fn forward(
         &self,
         request: Request<Incoming>,
-        sender: &tokio::sync::Mutex<SendRequest<Full<Bytes>>>,
+        sender: &Sender,
     ) -> hyper::Result<Response<Body>> {
         let (mut parts, body) = request.into_parts();
         let asked = body.collect().await?.to_bytes();

@@ -20,6 +20,13 @@ pub(crate) struct Verify {
     /// [default: --config].
     #[arg(long, value_name = "FILE")]
     pub(crate) expect: Option<PathBuf>,
+    /// Ask no etcd: have the API server of the kubeconfig read every object, and take from its
+    /// /metrics which keys it used. Nothing is written, and of objects only metadata is asked for.
+    #[arg(long, conflicts_with_all = [
+        "endpoints", "snapshot", "data_dir", "history", "decrypt", "kms_sockets",
+        "etcd_servers_overrides",
+    ])]
+    pub(crate) api: bool,
     /// Decrypt every value with the configuration's keys and plugins, to prove that it can be read.
     #[arg(long, requires = "config")]
     pub(crate) decrypt: bool,

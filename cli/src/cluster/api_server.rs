@@ -7,11 +7,16 @@ use std::time::Duration;
 use atrest_proto::metadata;
 use http::{Request, StatusCode, header};
 use http_body_util::BodyExt;
-use kube::client::Body;
+use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::client::{Body, ConfigExt};
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use serde::Deserialize;
+use tower::{BoxError, ServiceBuilder};
 
 use super::envelope;
+use super::metrics::Metrics;
 use crate::args::Global;
 use crate::status::{Failure, innermost};
 
@@ -21,8 +26,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A little longer than the API server's own limit of a request, 60 s.
 const READ_TIMEOUT: Duration = Duration::from_secs(65);
 
-/// The names of what an API server says of the EncryptionConfiguration that it has loaded.
-const LOADED_HASH: &str = "apiserver_encryption_config_controller_last_config_info{";
+/// Over HTTP/2 a connection that is dead is found out by asking.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// However long a server, or a webhook behind it, asks us to wait.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
@@ -165,7 +170,20 @@ impl ApiServer {
         Self::from_config(config)
     }
 
-    fn from_config(mut config: kube::Config) -> Result<Self, Failure> {
+    /// The server of the kubeconfig, over one HTTP/2 connection: behind a balancer of connections all
+    /// requests reach the same process.
+    pub(crate) async fn connect_once(global: &Global) -> Result<Self, Failure> {
+        Self::new(config(global).await?, over_http2)
+    }
+
+    fn from_config(config: kube::Config) -> Result<Self, Failure> {
+        Self::new(config, kube::Client::try_from)
+    }
+
+    fn new(
+        mut config: kube::Config,
+        client: impl FnOnce(kube::Config) -> kube::Result<kube::Client>,
+    ) -> Result<Self, Failure> {
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.read_timeout = Some(READ_TIMEOUT);
         config.default_retry = false; // what may be tried again is ours to say
@@ -174,7 +192,7 @@ impl ApiServer {
             .to_string()
             .trim_end_matches('/')
             .to_owned();
-        let client = kube::Client::try_from(config).map_err(|_| {
+        let client = client(config).map_err(|_| {
             // kube's own words may quote key material.
             Failure::unusable("the kubeconfig's certificates or keys cannot be used").hint(
                 "check client-certificate-data, client-key-data and certificate-authority-data",
@@ -205,8 +223,12 @@ impl ApiServer {
     /// The SHA-256, in hex, of the EncryptionConfiguration that the server has loaded; `None`
     /// before Kubernetes 1.34, and where no file is configured.
     pub(crate) async fn loaded_config(&self) -> Result<Option<String>, Error> {
-        let metrics = self.text("/metrics").await?;
-        Ok(loaded_hash(&metrics))
+        Ok(self.metrics().await?.loaded_config)
+    }
+
+    /// What the process that answers says of itself.
+    pub(crate) async fn metrics(&self) -> Result<Metrics, Error> {
+        Ok(Metrics::parse(&self.text("/metrics").await?))
     }
 
     pub(super) async fn send(
@@ -237,6 +259,37 @@ impl ApiServer {
             Err(answer(status, &body))
         }
     }
+}
+
+/// As kube's own client is put together, but for the protocol.
+fn over_http2(config: kube::Config) -> kube::Result<kube::Client> {
+    if config.proxy_url.is_some() {
+        return kube::Client::try_from(config);
+    }
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_connect_timeout(config.connect_timeout);
+    let mut builder = HttpsConnectorBuilder::new()
+        .with_tls_config(config.rustls_client_config()?)
+        .https_or_http();
+    if let Some(name) = &config.tls_server_name
+        && let Ok(name) = name.clone().try_into()
+    {
+        builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
+    }
+    let connector = builder.enable_all_versions().wrap_connector(connector);
+    let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .http2_keep_alive_timeout(KEEP_ALIVE)
+        .build::<_, Body>(connector);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(client);
+    Ok(kube::Client::new(service, config.default_namespace))
 }
 
 async fn config(global: &Global) -> Result<kube::Config, Failure> {
@@ -360,32 +413,9 @@ fn detail(status: StatusCode, message: &str) -> Option<String> {
         .map(|namespace| format!("namespace {namespace:?} is gone"))
 }
 
-fn loaded_hash(metrics: &str) -> Option<String> {
-    metrics
-        .lines()
-        .filter(|line| line.starts_with(LOADED_HASH) && line.ends_with("} 1"))
-        .find_map(|line| {
-            let (_, rest) = line.split_once(",hash=\"sha256:")?;
-            let (hash, _) = rest.split_once('"')?;
-            let is_hex = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
-            is_hex.then(|| hash.to_owned())
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_loaded_hash_is_read_from_the_metrics() {
-        let metrics = "# TYPE x gauge\n\
-             apiserver_encryption_config_controller_last_config_info{apiserver_id_hash=\"sha256:aa\",hash=\"sha256:c638\"} 1\n";
-        let hash = "c638".repeat(16);
-        let metrics = metrics.replace("c638", &hash);
-        assert_eq!(loaded_hash(&metrics), Some(hash));
-        assert_eq!(loaded_hash(&metrics.replace("c638", "\u{e9}638")), None);
-        assert_eq!(loaded_hash("up 1\n"), None);
-    }
 
     #[test]
     fn what_a_webhook_says_is_not_repeated() {

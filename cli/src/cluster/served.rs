@@ -1,8 +1,12 @@
 //! All that a cluster serves, by aggregated discovery (KEP-3352): two requests.
 
+use std::collections::BTreeSet;
+
+use atrest_core::at_rest::GroupResource;
 use atrest_core::encryption_config::Served;
 use http::Request;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::api_server::{ApiServer, Error};
 
@@ -12,17 +16,60 @@ const ACCEPT: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDis
 
 /// Every resource of every group and version, once; without subresources.
 pub(crate) async fn served(server: &ApiServer) -> Result<Vec<Served>, Error> {
-    let mut all = Vec::new();
-    for path in ["/api", "/apis"] {
-        let answer = server.send(Request::get(path), ACCEPT, Vec::new()).await?;
-        all.extend(resources(&answer)?);
-    }
+    let mut all: Vec<_> = discover(server).await?.into_iter().map(|it| it.0).collect();
     all.sort_by(|a, b| (&a.group, &a.plural).cmp(&(&b.group, &b.plural)));
     all.dedup_by(|a, b| (&a.group, &a.plural) == (&b.group, &b.plural));
     Ok(all)
 }
 
-fn resources(answer: &[u8]) -> Result<Vec<Served>, Error> {
+/// Every resource whose objects can be listed and read, and that no other API server serves.
+pub(crate) async fn stored(server: &ApiServer) -> Result<Vec<GroupResource>, Error> {
+    #[derive(Deserialize)]
+    struct ApiServices {
+        items: Vec<ApiService>,
+    }
+    #[derive(Deserialize)]
+    struct ApiService {
+        spec: Spec,
+    }
+    #[derive(Deserialize)]
+    struct Spec {
+        #[serde(default)]
+        group: String,
+        service: Option<IgnoredAny>,
+    }
+
+    let services: ApiServices = server
+        .json("/apis/apiregistration.k8s.io/v1/apiservices")
+        .await?;
+    let services = services.items.into_iter();
+    let aggregated = services.filter(|it| it.spec.service.is_some());
+    let aggregated: BTreeSet<_> = aggregated.map(|it| it.spec.group).collect();
+    let served = discover(server).await?.into_iter();
+    let stored = served.filter(|(served, verbs)| {
+        let has = |verb: &str| verbs.iter().any(|it| it == verb);
+        // Made up when it is asked for.
+        let is_virtual = served.group.is_empty() && served.plural == "componentstatuses";
+        has("get") && has("list") && !is_virtual && !aggregated.contains(&served.group)
+    });
+    let stored = stored.map(|(served, _)| GroupResource {
+        group: served.group,
+        resource: served.plural,
+    });
+    Ok(stored.collect::<BTreeSet<_>>().into_iter().collect())
+}
+
+async fn discover(server: &ApiServer) -> Result<Vec<(Served, Vec<String>)>, Error> {
+    let mut all = Vec::new();
+    for path in ["/api", "/apis"] {
+        let answer = server.send(Request::get(path), ACCEPT, Vec::new()).await?;
+        all.extend(resources(&answer)?);
+    }
+    Ok(all)
+}
+
+/// Each resource and its verbs.
+fn resources(answer: &[u8]) -> Result<Vec<(Served, Vec<String>)>, Error> {
     #[derive(Deserialize)]
     struct Groups {
         items: Vec<Group>,
@@ -53,6 +100,8 @@ fn resources(answer: &[u8]) -> Result<Vec<Served>, Error> {
         singular_resource: String,
         #[serde(default)]
         response_kind: Option<Kind>,
+        #[serde(default)]
+        verbs: Vec<String>,
     }
     #[derive(Deserialize)]
     struct Kind {
@@ -68,11 +117,14 @@ fn resources(answer: &[u8]) -> Result<Vec<Served>, Error> {
             .versions
             .into_iter()
             .flat_map(|version| version.resources);
-        resources.map(move |it| Served {
-            group: name.clone(),
-            plural: it.resource,
-            singular: it.singular_resource,
-            kind: it.response_kind.map(|kind| kind.kind).unwrap_or_default(),
+        resources.map(move |it| {
+            let served = Served {
+                group: name.clone(),
+                plural: it.resource,
+                singular: it.singular_resource,
+                kind: it.response_kind.map(|kind| kind.kind).unwrap_or_default(),
+            };
+            (served, it.verbs)
         })
     };
     Ok(groups.items.into_iter().flat_map(of).collect())
@@ -94,7 +146,8 @@ mod tests {
             singular: "secret".into(),
             kind: "Secret".into(),
         };
-        assert_eq!(resources(answer).unwrap(), [secret]);
+        let expected = [(secret, vec!["list".to_owned()])];
+        assert_eq!(resources(answer).unwrap(), expected);
         assert!(resources(br#"{"kind":"APIGroupList","groups":[]}"#).is_err());
     }
 }

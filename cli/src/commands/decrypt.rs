@@ -20,7 +20,7 @@ pub(crate) async fn run(global: &Global, arguments: &Decrypt) -> Result<ExitStat
         .hint("send it to a file or a program, or add --show"));
     }
     let configuration = configuration::load(&arguments.config)?.configuration;
-    let (key, value) = stored(arguments, &configuration).await?;
+    let (key, value) = stored(arguments, &configuration, global.quiet).await?;
     let resource = match &arguments.resource {
         Some(name) => GroupResource::parse(name),
         None => match arguments.object.as_deref().and_then(named) {
@@ -55,6 +55,7 @@ pub(crate) async fn run(global: &Global, arguments: &Decrypt) -> Result<ExitStat
 async fn stored(
     arguments: &Decrypt,
     configuration: &EncryptionConfiguration,
+    quiet: bool,
 ) -> Result<(String, SecretBytes), Failure> {
     if let (Some(path), Some(key)) = (&arguments.value, &arguments.storage_key) {
         return Ok((key.clone(), value_of(path)?));
@@ -62,9 +63,9 @@ async fn stored(
     let object = arguments.object.as_deref().unwrap_or_default();
     let key = key(object, arguments.etcd.prefix(), configuration)?;
     let value = if let Some(path) = &arguments.snapshot {
-        etcd::Keyspace::snapshot(path)?.get(&key)?
+        etcd::Keyspace::snapshot(path, quiet)?.get(&key)?
     } else if let Some(path) = &arguments.data_dir {
-        etcd::Keyspace::data_directory(path)?.get(&key)?
+        etcd::Keyspace::data_directory(path, quiet)?.get(&key)?
     } else {
         etcd::Client::connect(&arguments.etcd)
             .await?

@@ -11,7 +11,7 @@ mod verify;
 use std::future::Future;
 use std::io::{self, BufRead, IsTerminal, Write};
 
-pub(crate) use self::reencrypt::server_failure;
+pub(crate) use self::reencrypt::{find, server_failure};
 use crate::args::{Args, Command, Output};
 use crate::report;
 use crate::status::{ExitStatus, Failure};

@@ -1,5 +1,7 @@
 //! `atrest verify`
 
+mod api;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -13,6 +15,7 @@ use crate::etcd::{self, Keyspace, Prover, Question, census_of_file};
 use crate::kms;
 use crate::report;
 use crate::report::backups::{Backups, Restorable};
+use crate::report::progress::Progress;
 use crate::report::verify::{Report, Source};
 use crate::status::{ExitStatus, Failure};
 
@@ -29,9 +32,14 @@ pub(crate) async fn run(global: &Global, arguments: &Verify) -> Result<ExitStatu
         _ => None,
     };
     let resources = resources(&arguments.resources, configuration)?;
-    let key_ids = match configuration {
-        Some(configuration) => kms::key_ids(configuration, &arguments.kms_sockets).await,
-        None => BTreeMap::new(),
+    let server = match arguments.api {
+        true => Some(api::Server::connect(global, config.as_ref()).await?),
+        false => None,
+    };
+    let key_ids = match (configuration, &server) {
+        (_, Some(server)) => server.key_ids.clone(),
+        (Some(configuration), None) => kms::key_ids(configuration, &arguments.kms_sockets).await,
+        (None, None) => BTreeMap::new(),
     };
     let elsewhere = arguments
         .etcd_servers_overrides
@@ -72,13 +80,16 @@ pub(crate) async fn run(global: &Global, arguments: &Verify) -> Result<ExitStatu
         return backups(global, arguments, &question, prover, fingerprint);
     }
     let (kind, etcd_id, counted) = match (&*arguments.snapshot, &arguments.data_dir) {
+        _ if let Some(server) = &server => {
+            ("api", None, server.census(&question, global.quiet).await?)
+        }
         ([path, ..], _) => {
-            let keyspace = Keyspace::snapshot(path)?;
+            let keyspace = Keyspace::snapshot(path, global.quiet)?;
             let counted = census_of_file(keyspace, &question, prover(), arguments.history)?;
             ("snapshot", None, counted)
         }
         ([], Some(path)) => {
-            let keyspace = Keyspace::data_directory(path)?;
+            let keyspace = Keyspace::data_directory(path, global.quiet)?;
             let counted = census_of_file(keyspace, &question, prover(), arguments.history)?;
             ("datadir", None, counted)
         }
@@ -90,9 +101,17 @@ pub(crate) async fn run(global: &Global, arguments: &Verify) -> Result<ExitStatu
                 "etcdctl snapshot save, then --snapshot FILE; or --data-dir of a stopped member",
             ));
         }
+        ([], None) if arguments.etcd.endpoints.is_empty() => {
+            let others = "--snapshot FILE, --data-dir DIR, or --api to ask the API server alone";
+            return Err(Failure::unusable("no etcd endpoint").hint(format_args!(
+                "{}; instead of it: {others}",
+                etcd::ON_KUBEADM
+            )));
+        }
         ([], None) => {
             let mut etcd = etcd::Client::connect(&arguments.etcd).await?;
-            let counted = etcd::census(&mut etcd, &question, prover()).await?;
+            let progress = Progress::start("values", global.quiet);
+            let counted = etcd::census_shown(&mut etcd, &question, prover(), &progress).await?;
             ("etcd", Some(etcd.cluster_id), counted)
         }
     };
@@ -124,7 +143,7 @@ fn backups<'a>(
     }
     let mut counted = Vec::new();
     for path in &arguments.snapshot {
-        let keyspace = Keyspace::snapshot(path)?;
+        let keyspace = Keyspace::snapshot(path, global.quiet)?;
         let backup = census_of_file(keyspace, question, prover(), false)?;
         counted.push((path.as_path(), backup));
     }

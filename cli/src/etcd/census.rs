@@ -4,16 +4,18 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
 
 use atrest_core::at_rest::{
-    Census, Expectation, GroupResource, Orphan, Part, Proof, ReadError, Residue, Stored,
-    StoredValue, Transformers, Trust,
+    Census, Expectation, GroupResource, Object, Orphan, Part, Plaintext, Proof, ReadError, Residue,
+    Stored, StoredValue, Transformers, Trust,
 };
 use atrest_core::encryption_config::EncryptionConfiguration;
+use atrest_core::secret::SecretBytes;
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 
 use super::file::{Age, Keyspace};
 use super::live::{Client, Value};
 use crate::kms::Unwrapper;
+use crate::report::progress::Progress;
 use crate::status::Failure;
 
 /// What to count, and against what.
@@ -40,20 +42,22 @@ pub(crate) struct Counted {
     pub(crate) census: Census,
     /// etcd's, at which everything was read.
     pub(crate) revision: i64,
+    /// Of the namespace kube-system; `None` where that could not be read.
+    pub(crate) cluster_uid: Option<String>,
     /// Up to [`Question::max_listed`].
     pub(crate) orphans: Vec<Orphan>,
     /// Of files, where it was asked for.
     pub(crate) residue: Option<Residue>,
 }
 
-impl Question<'_> {
-    fn has_wildcards(&self) -> bool {
-        let entries = self
-            .expectation
-            .iter()
-            .flat_map(|it| &it.configuration.resources);
+impl<'a> Question<'a> {
+    /// What should hold, where it has wildcards and what they cover is asked for.
+    pub(crate) fn wildcards(&self) -> Option<&Expectation<'a>> {
+        let expectation = self.expectation.as_ref().filter(|_| self.and_others)?;
+        let entries = expectation.configuration.resources.iter();
         let mut names = entries.flat_map(|entry| &entry.resources);
-        names.any(|name| GroupResource::parse(name).is_wildcard())
+        let has_one = names.any(|name| GroupResource::parse(name).is_wildcard());
+        has_one.then_some(expectation)
     }
 }
 
@@ -95,25 +99,52 @@ impl<'a> Prover<'a> {
         }
         proof
     }
+
+    /// What comes out, of a value that need not be among those that are counted.
+    fn open(&mut self, resource: &GroupResource, value: &Value<'_>) -> Option<SecretBytes> {
+        let mut readers = self.readers.iter_mut();
+        readers.find_map(|(configuration, plugins)| {
+            let chain = Transformers::of(configuration, resource, Trust::Objects);
+            Some(open(&chain, plugins, value).ok()?.bytes)
+        })
+    }
 }
 
 fn prove(chain: &Transformers<'_>, plugins: &mut Unwrapper, value: &Value<'_>) -> Proof {
+    match open(chain, plugins, value) {
+        Ok(read) if read.stale == Some(true) => Proof::OpensStale,
+        Ok(_) => Proof::Opens,
+        Err(ReadError::Wrapped(_)) => Proof::Unknown,
+        // Other names and prefixes: the census knows.
+        Err(ReadError::NoMatch) => Proof::NotTried,
+        Err(_) => Proof::Fails,
+    }
+}
+
+fn open(
+    chain: &Transformers<'_>,
+    plugins: &mut Unwrapper,
+    value: &Value<'_>,
+) -> Result<Plaintext, ReadError> {
     loop {
         match chain.read(value.key, value.value, plugins) {
-            Ok(read) if read.stale == Some(true) => return Proof::OpensStale,
-            Ok(_) => return Proof::Opens,
             Err(ReadError::Wrapped(key)) => {
                 // A plugin is asked once a seed, and nothing else goes on meanwhile.
                 let ask = plugins.ask(&key);
                 if !block_in_place(|| Handle::current().block_on(ask)) {
-                    return Proof::Unknown;
+                    return Err(ReadError::Wrapped(key));
                 }
             }
-            // Other names and prefixes: the census knows.
-            Err(ReadError::NoMatch) => return Proof::NotTried,
-            Err(_) => return Proof::Fails,
+            read => return read,
         }
     }
+}
+
+/// The namespace that every cluster has: its uid is the cluster's own.
+const CLUSTER: &str = "kube-system";
+
+fn namespaces() -> GroupResource {
+    GroupResource::parse("namespaces")
 }
 
 /// A census that is being taken.
@@ -127,6 +158,7 @@ struct Counter<'q, 'p> {
     prover: Option<Prover<'p>>,
     home_of_namespaces: String,
     namespaces: BTreeSet<String>,
+    cluster_uid: Option<String>,
     orphans: Vec<Orphan>,
 }
 
@@ -136,10 +168,11 @@ impl<'q, 'p> Counter<'q, 'p> {
             census: Census::new([], None, question.max_listed),
             directories: BTreeMap::new(),
             ignored: HashSet::new(),
-            home_of_namespaces: GroupResource::parse("namespaces").directory(question.prefix),
+            home_of_namespaces: namespaces().directory(question.prefix),
             question,
             prover,
             namespaces: BTreeSet::new(),
+            cluster_uid: None,
             orphans: Vec::new(),
         };
         for resource in question.resources {
@@ -194,6 +227,9 @@ impl<'q, 'p> Counter<'q, 'p> {
     fn add(&mut self, value: &Value<'_>) {
         if let Some(name) = value.key.strip_prefix(self.home_of_namespaces.as_bytes()) {
             let name = String::from_utf8_lossy(name).into_owned();
+            if name == CLUSTER {
+                self.cluster_uid = self.uid(value);
+            }
             self.namespaces.insert(name);
         }
         let (mut places, mut object) = self.places(value.key);
@@ -210,9 +246,21 @@ impl<'q, 'p> Counter<'q, 'p> {
         }
     }
 
+    /// Of a namespace. Where it is encrypted, no key is used that nobody asked to use.
+    fn uid(&mut self, value: &Value<'_>) -> Option<String> {
+        let object = match StoredValue::is_encrypted(value.value) {
+            false => Object::parse(value.value),
+            true => {
+                let opened = self.prover.as_mut()?.open(&namespaces(), value)?;
+                Object::parse(opened.expose())
+            }
+        };
+        Some(object.ok()?.uid).filter(|uid| !uid.is_empty())
+    }
+
     /// Once all values were added: the namespaces that objects are in and that are gone.
     fn settle(&mut self) -> Result<BTreeSet<String>, Failure> {
-        if !self.namespaces.contains("kube-system") {
+        if !self.namespaces.contains(CLUSTER) {
             return Err(self.is_foreign());
         }
         Ok(self.census.settle(&self.namespaces))
@@ -231,6 +279,7 @@ impl<'q, 'p> Counter<'q, 'p> {
         Counted {
             census: self.census,
             revision,
+            cluster_uid: self.cluster_uid,
             orphans: self.orphans,
             residue: None,
         }
@@ -240,7 +289,7 @@ impl<'q, 'p> Counter<'q, 'p> {
     /// be clean.
     fn is_foreign(&self) -> Failure {
         Failure::unread(format!(
-            "there is no {}kube-system here: this is not where a kube-apiserver keeps its objects",
+            "there is no {}{CLUSTER} here: this is not where a kube-apiserver keeps its objects",
             self.home_of_namespaces
         ))
         .hint("check the source, and --etcd-prefix against the API server's own flag")
@@ -262,9 +311,19 @@ pub(crate) async fn census(
     question: &Question<'_>,
     prover: Option<Prover<'_>>,
 ) -> Result<Counted, Failure> {
+    census_shown(etcd, question, prover, &Progress::hidden()).await
+}
+
+/// The same; it can be watched.
+pub(crate) async fn census_shown(
+    etcd: &mut Client,
+    question: &Question<'_>,
+    prover: Option<Prover<'_>>,
+    progress: &Progress,
+) -> Result<Counted, Failure> {
     let mut counter = Counter::new(question, prover);
     let mut revision = None;
-    if question.and_others && question.has_wildcards() {
+    if question.wildcards().is_some() {
         let mut keys = etcd.first_keys(question.prefix).await?;
         revision = Some(keys.revision);
         for key in keys.keys.drain(..) {
@@ -274,15 +333,15 @@ pub(crate) async fn census(
     let mut directories: BTreeSet<_> = counter.directories.keys().cloned().collect();
     directories.insert(counter.home_of_namespaces.clone().into_bytes());
     for directory in &directories {
-        let read = etcd.read(directory, revision, |value| counter.add(&value));
+        let read = etcd.read(directory, revision, progress, |value| counter.add(&value));
         revision = Some(read.await?);
     }
     let gone = counter.settle()?;
     for directory in counter.directories.clone().into_keys() {
         for namespace in &gone {
             let below = [&directory, namespace.as_bytes(), b"/"].concat();
-            etcd.read(&below, revision, |value| counter.add_orphan(&value, &gone))
-                .await?;
+            let add = |value: Value<'_>| counter.add_orphan(&value, &gone);
+            etcd.read(&below, revision, progress, add).await?;
         }
     }
     Ok(counter.counted(revision.unwrap_or_default()))

@@ -1,5 +1,6 @@
 //! etcd's files without etcd: a snapshot, or the data directory of a member that is stopped.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
@@ -16,6 +17,8 @@ use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest, Sha256};
 
 use super::live::Value;
+use crate::report;
+use crate::report::progress::Progress;
 use crate::status::Failure;
 
 /// `etcdctl snapshot save` appends a SHA-256 to the database, whose size is a multiple of a sector.
@@ -26,10 +29,46 @@ const META_BUCKET: &[u8] = b"meta";
 
 const TAKE_A_SNAPSHOT: &str = "take a snapshot of the running cluster with etcdctl snapshot save";
 
+/// Bytes between two looks at how far it is: a tenth of a second's.
+const STRIDE: u64 = 4 << 20;
+
 /// The first bytes of a file.
 struct Head {
     file: File,
     size: u64,
+    meter: Meter,
+}
+
+/// How far the reading of a file is.
+struct Meter {
+    progress: Progress,
+    /// Bytes that were read and not told.
+    untold: Cell<u64>,
+}
+
+impl Meter {
+    fn new(path: &Path, quiet: bool) -> Self {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        Self {
+            progress: Progress::of_bytes(&report::one_line(&name), quiet),
+            untold: Cell::new(0),
+        }
+    }
+
+    /// So much is going to be read.
+    fn expect(&self, bytes: u64) {
+        self.progress.expect(bytes);
+    }
+
+    fn read(&self, bytes: u64) {
+        let untold = self.untold.get() + bytes;
+        if untold < STRIDE {
+            self.untold.set(untold);
+        } else {
+            self.untold.set(0);
+            self.progress.advance(untold);
+        }
+    }
 }
 
 impl ReadAt for Head {
@@ -38,6 +77,7 @@ impl ReadAt for Head {
         if end.is_none_or(|end| end > self.size) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        self.meter.read(buffer.len() as u64);
         self.file.read_exact_at(buffer, offset)
     }
 
@@ -68,8 +108,8 @@ pub(crate) struct Keyspace {
     database: Database<Head>,
     /// What only the write-ahead log has.
     replay: Option<Replay>,
-    /// Up to which entry of the log it has applied: none, in a new one.
-    applied: u64,
+    /// Up to which entry of the log the database has applied, where it says so.
+    applied: Option<u64>,
     /// No revision is older: that of a new keyspace, or that up to which history was removed, where the
     /// newest row may have gone with it.
     oldest: i64,
@@ -77,7 +117,7 @@ pub(crate) struct Keyspace {
 
 impl Keyspace {
     /// Opens what `etcdctl snapshot save` wrote, and checks its hash.
-    pub(crate) fn snapshot(path: &Path) -> Result<Self, Failure> {
+    pub(crate) fn snapshot(path: &Path, quiet: bool) -> Result<Self, Failure> {
         let file = open(path)?;
         let size = size(path, &file)?;
         if size % SECTOR != HASH {
@@ -90,13 +130,14 @@ impl Keyspace {
         let part = Head {
             file,
             size: size - HASH,
+            meter: Meter::new(path, quiet),
         };
         check_hash(path, &part)?;
         Self::open(path, part)
     }
 
     /// Opens the data directory of a member that is stopped.
-    pub(crate) fn data_directory(path: &Path) -> Result<Self, Failure> {
+    pub(crate) fn data_directory(path: &Path, quiet: bool) -> Result<Self, Failure> {
         let database = path.join("member/snap/db");
         let file = open(&database)?;
         flock(&file, FlockOperation::NonBlockingLockShared).map_err(|_| {
@@ -105,11 +146,20 @@ impl Keyspace {
             )
         })?;
         let size = size(&database, &file)?;
-        let part = Head { file, size };
+        let part = Head {
+            file,
+            size,
+            meter: Meter::new(&database, quiet),
+        };
         let mut keyspace = Self::open(&database, part)?;
         let members = keyspace.members()?;
         let standing = keyspace.standing()?;
-        let log = read_log(&path.join("member/wal"), keyspace.applied)?;
+        // Nothing was committed to a new one yet.
+        if keyspace.applied.is_none() && !keyspace.is_empty()? {
+            return Err(unusable(&database, "it does not say what it has applied"));
+        }
+        let applied = keyspace.applied.unwrap_or_default();
+        let log = read_log(&path.join("member/wal"), applied)?;
         let (committed, open) = log
             .entries(members)
             .map_err(|error| unusable(path, error))?;
@@ -144,7 +194,7 @@ impl Keyspace {
             member: None,
             database,
             replay: None,
-            applied: 0,
+            applied: None,
             oldest: 1,
         };
         keyspace.read_meta()?;
@@ -152,7 +202,7 @@ impl Keyspace {
     }
 
     fn read_meta(&mut self) -> Result<(), Failure> {
-        let (mut applied, mut oldest) = (Some(0), 1);
+        let (mut applied, mut oldest) = (None, 1);
         self.walk(META_BUCKET, &mut |key, value| {
             match (key, value.first_chunk().copied()) {
                 (b"consistent_index", index) => applied = index.map(u64::from_be_bytes),
@@ -163,10 +213,17 @@ impl Keyspace {
             }
             Ok(())
         })?;
-        self.oldest = oldest;
-        self.applied =
-            applied.ok_or_else(|| unusable(&self.path, "what it says of the log is damaged"))?;
+        (self.applied, self.oldest) = (applied, oldest);
         Ok(())
+    }
+
+    fn is_empty(&mut self) -> Result<bool, Failure> {
+        let mut is_empty = true;
+        self.walk(KEY_BUCKET, &mut |_, _| {
+            is_empty = false;
+            Ok(())
+        })?;
+        Ok(is_empty)
     }
 
     /// The members of the cluster, by their number.
@@ -235,6 +292,8 @@ impl Keyspace {
         replay: Option<&Replay>,
         each: &mut dyn FnMut(Age, Value<'_>),
     ) -> Result<i64, Failure> {
+        let head = self.database.file();
+        head.meter.expect(head.size);
         let hashers = [RandomState::new(), RandomState::new()];
         // Keys whose newest row went by: the rows that follow are history.
         let mut seen: HashSet<u128> = HashSet::new();
@@ -284,14 +343,10 @@ impl Keyspace {
     /// Counts what free pages, the log and the member's other files still hold.
     pub(crate) fn scan(&mut self, residue: &mut Residue) -> Result<(), Failure> {
         let free = self.database.free_bytes();
-        for bytes in free.map_err(|error| unusable(&self.path, error))? {
-            scan(
-                &self.path,
-                &self.database.file().file,
-                bytes,
-                Part::Freed,
-                residue,
-            )?;
+        let free = free.map_err(|error| unusable(&self.path, error))?;
+        let Head { file, meter, .. } = self.database.file();
+        for bytes in free {
+            scan(&self.path, file, bytes, Part::Freed, meter, residue)?;
         }
         let Some(member) = &self.member else {
             return Ok(());
@@ -303,7 +358,7 @@ impl Keyspace {
                 if is_file && path != self.path {
                     let file = open(&path)?;
                     let bytes = 0..size(&path, &file)?;
-                    scan(&path, &file, bytes, part, residue)?;
+                    scan(&path, &file, bytes, part, meter, residue)?;
                 }
             }
         }
@@ -317,10 +372,12 @@ fn scan(
     file: &File,
     bytes: Range<u64>,
     part: Part,
+    meter: &Meter,
     residue: &mut Residue,
 ) -> Result<(), Failure> {
     const WINDOW: u64 = 8 << 20;
 
+    meter.expect(bytes.end - bytes.start);
     let mut buffer = Vec::new();
     let mut start = bytes.start;
     while start < bytes.end {
@@ -335,6 +392,7 @@ fn scan(
             &buffer,
             (start - first) as usize..(end - first) as usize,
         );
+        meter.read(end - start);
         start = end;
     }
     Ok(())
@@ -387,10 +445,14 @@ fn check_hash(path: &Path, part: &Head) -> Result<(), Failure> {
     let mut reader = (&part.file).take(part.size);
     let mut digest = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
+    part.meter.expect(part.size);
     loop {
         match reader.read(&mut buffer).map_err(unread)? {
             0 => break,
-            read => digest.update(&buffer[..read]),
+            read => {
+                digest.update(&buffer[..read]);
+                part.meter.read(read as u64);
+            }
         }
     }
     if digest.finalize()[..] != expected {

@@ -15,6 +15,7 @@ use atrest_proto::mvccpb::KeyValue;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::args::EtcdFlags;
+use crate::report::progress::Progress;
 use crate::status::{Failure, innermost};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,6 +29,12 @@ const PAGE_BYTES: usize = 4 << 20;
 const PAGE_VALUES: usize = 300;
 
 const MAX_MESSAGE: usize = 512 << 20;
+
+/// Where etcd is on most nodes.
+pub(crate) const ON_KUBEADM: &str = "on a kubeadm node: --etcd-endpoints https://127.0.0.1:2379 \
+     --etcd-cacert /etc/kubernetes/pki/etcd/ca.crt \
+     --etcd-cert /etc/kubernetes/pki/apiserver-etcd-client.crt \
+     --etcd-key /etc/kubernetes/pki/apiserver-etcd-client.key";
 
 /// A connection to the first endpoint that answered.
 #[derive(Clone)]
@@ -162,14 +169,7 @@ impl Client {
                 Err(failure) => last = Some(failure),
             }
         }
-        Err(last.unwrap_or_else(|| {
-            Failure::unusable("no etcd endpoint").hint(
-                "on a kubeadm node: --etcd-endpoints https://127.0.0.1:2379 \
-                 --etcd-cacert /etc/kubernetes/pki/etcd/ca.crt \
-                 --etcd-cert /etc/kubernetes/pki/apiserver-etcd-client.crt \
-                 --etcd-key /etc/kubernetes/pki/apiserver-etcd-client.key",
-            )
-        }))
+        Err(last.unwrap_or_else(|| Failure::unusable("no etcd endpoint").hint(ON_KUBEADM)))
     }
 
     async fn connect_one(address: &str, flags: &EtcdFlags) -> Result<Self, Failure> {
@@ -260,9 +260,11 @@ impl Client {
         &mut self,
         directory: &[u8],
         revision: Option<i64>,
+        progress: &Progress,
         mut each: impl FnMut(Value<'_>),
     ) -> Result<i64, Failure> {
         let mut pages = Pages::below(directory, revision);
+        let mut is_first = true;
         loop {
             let page = self.page(&mut pages).await.map_err(|status| {
                 let (name, reason) = (String::from_utf8_lossy(directory), describe(&status));
@@ -272,6 +274,10 @@ impl Client {
             let Some(page) = page else {
                 return Ok(pages.revision());
             };
+            if std::mem::take(&mut is_first) {
+                progress.expect(pages.count);
+            }
+            progress.advance(page.len() as u64);
             for pair in &page {
                 each(Value {
                     key: &pair.key,

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::say;
 
@@ -14,6 +14,7 @@ const EVERY: Duration = Duration::from_secs(5);
 pub(crate) struct Progress {
     bar: ProgressBar,
     what: String,
+    of_bytes: bool,
     /// When the last line was printed; `None` where a bar is drawn or nothing is said.
     line: Option<Mutex<Instant>>,
 }
@@ -21,6 +22,20 @@ pub(crate) struct Progress {
 impl Progress {
     /// `what` is a word such as `secrets`.
     pub(crate) fn start(what: &str, quiet: bool) -> Self {
+        Self::new(what, quiet, false)
+    }
+
+    /// Counts the bytes of a file.
+    pub(crate) fn of_bytes(what: &str, quiet: bool) -> Self {
+        Self::new(what, quiet, true)
+    }
+
+    /// Counts, and says nothing.
+    pub(crate) fn hidden() -> Self {
+        Self::new("", true, false)
+    }
+
+    fn new(what: &str, quiet: bool, of_bytes: bool) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let target = if quiet || !terminal {
             ProgressDrawTarget::hidden()
@@ -28,7 +43,10 @@ impl Progress {
             ProgressDrawTarget::stderr()
         };
         let bar = ProgressBar::with_draw_target(Some(0), target);
-        let template = "{msg} {bar:30} {human_pos} of {human_len}, {per_sec:.0}, {eta} left";
+        let template = match of_bytes {
+            false => "{msg} {bar:30} {human_pos} of {human_len}, {per_sec:.0}, {eta} left",
+            true => "{msg} {bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
+        };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
@@ -36,6 +54,7 @@ impl Progress {
         Self {
             bar,
             what: what.to_owned(),
+            of_bytes,
             line: (!quiet && !terminal).then(|| Mutex::new(Instant::now())),
         }
     }
@@ -47,27 +66,72 @@ impl Progress {
 
     /// One more is done.
     pub(crate) fn done(&self) {
-        self.bar.inc(1);
-        let Some(line) = &self.line else { return };
-        let Ok(mut last) = line.try_lock() else {
-            return;
-        };
-        if last.elapsed() < EVERY {
-            return;
+        self.advance(1);
+    }
+
+    /// So many more are done.
+    pub(crate) fn advance(&self, done: u64) {
+        self.bar.inc(done);
+        if let Some(line) = self.line_at(Instant::now()) {
+            say(line);
         }
-        *last = Instant::now();
+    }
+
+    /// Where it is time for one.
+    fn line_at(&self, now: Instant) -> Option<String> {
+        let mut last = self.line.as_ref()?.try_lock().ok()?;
+        if now.saturating_duration_since(*last) < EVERY {
+            return None;
+        }
+        *last = now;
         let (done, total) = (self.bar.position(), self.bar.length().unwrap_or_default());
         let rate = done as f64 / self.bar.elapsed().as_secs_f64();
         let left = (total.saturating_sub(done)) as f64 / rate;
-        say(format!(
-            "{} {done} of {total}, {rate:.0}/s, {left:.0} s left",
-            self.what
-        ));
+        let what = &self.what;
+        Some(match self.of_bytes {
+            false => format!("{what} {done} of {total}, {rate:.0}/s, {left:.0} s left"),
+            true => {
+                let [done, total, rate] = [done, total, rate as u64].map(HumanBytes);
+                format!("{what} {done} of {total}, {rate}/s, {left:.0} s left")
+            }
+        })
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_a_line_each_5_s_and_none_where_it_is_quiet() {
+        let mut progress = Progress::start("values", false);
+        let start = Instant::now();
+        progress.line = Some(Mutex::new(start)); // also where tests run on a terminal
+        progress.expect(10);
+        progress.advance(4);
+        let line = |seconds| progress.line_at(start + Duration::from_secs(seconds));
+        assert_eq!(line(4), None);
+        assert!(line(5).is_some_and(|line| line.starts_with("values 4 of 10, ")));
+        assert_eq!((line(5), line(9)), (None, None));
+        assert!(line(10).is_some());
+        let much = start + Duration::from_secs(60);
+        assert_eq!(Progress::start("values", true).line_at(much), None);
+        assert_eq!(Progress::hidden().line_at(much), None);
+    }
+
+    #[test]
+    fn bytes_are_for_people() {
+        let mut progress = Progress::of_bytes("a.db", false);
+        progress.line = Some(Mutex::new(Instant::now()));
+        progress.expect(3 << 30);
+        progress.advance(512 << 20);
+        let line = progress.line_at(Instant::now() + EVERY).unwrap();
+        assert!(line.starts_with("a.db 512.00 MiB of 3.00 GiB, "), "{line}");
     }
 }

@@ -108,7 +108,7 @@ impl Report {
             schema: "atrest/verify/v1",
             source: source.kind,
             cluster: Cluster {
-                uid: None,
+                uid: counted.cluster_uid.clone(),
                 etcd_id: source.etcd_id.clone(),
             },
             revision: counted.revision,
@@ -190,11 +190,12 @@ impl Report {
             let _ = writeln!(out, "{word:13} {}{note}", escape(key));
         }
         if self.objects_omitted > 0 {
-            let _ = writeln!(
-                out,
-                "and {} more that are not current: --max-objects 0 lists them all",
-                self.objects_omitted
-            );
+            let names = match self.source {
+                "api" => "their names are for etcd to tell",
+                _ => "--max-objects 0 lists them all",
+            };
+            let count = self.objects_omitted;
+            let _ = writeln!(out, "and {count} more that are not current: {names}");
         }
         if let Some(residue) = &self.residue {
             out += "copies in the files:\n";

@@ -1,7 +1,9 @@
 //! Counts stored values by the key that wrote them, and says which are as they should be.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
+use super::reads::{Reads, Tally, Writer};
 use super::stored_value::{Form, StoredValue, shortest_name};
 use crate::encryption_config::{EncryptionConfiguration, KmsVersion, Provider};
 
@@ -129,6 +131,11 @@ impl Expected {
             current,
             readers,
         }
+    }
+
+    fn has(&self, reader: Reader, name: &str) -> bool {
+        let mut readers = self.readers.iter();
+        readers.any(|it| it.0 == reader && it.1 == name)
     }
 
     /// The longest configured name that the value starts with. Where two names fit, only a
@@ -307,6 +314,46 @@ impl ResourceCensus {
             .sum()
     }
 
+    /// The group of a value, beyond the limit that of an unknown provider.
+    fn group(
+        &mut self,
+        provider: &mut String,
+        key: &mut Option<String>,
+        state: State,
+        revision: i64,
+    ) -> &mut Group {
+        let mut name = (provider.clone(), key.clone(), state);
+        if self.groups.len() >= MAX_GROUPS && !self.groups.contains_key(&name) {
+            (*provider, *key) = ("unknown".into(), None);
+            name = (provider.clone(), None, state);
+        }
+        self.groups.entry(name).or_insert_with(|| Group {
+            provider: provider.clone(),
+            key: key.clone(),
+            state,
+            count: 0,
+            oldest_revision: revision,
+            newest_revision: revision,
+            seeds: BTreeMap::new(),
+            other_seeds: 0,
+        })
+    }
+
+    fn add_many(
+        &mut self,
+        mut provider: String,
+        mut key: Option<String>,
+        state: State,
+        count: u64,
+        revisions: &RangeInclusive<i64>,
+    ) {
+        let (oldest, newest) = (*revisions.start(), *revisions.end());
+        let group = self.group(&mut provider, &mut key, state, oldest);
+        group.count += count;
+        group.oldest_revision = group.oldest_revision.min(oldest);
+        group.newest_revision = group.newest_revision.max(newest);
+    }
+
     /// By key, in the order of provider and name.
     pub fn groups(&self) -> impl Iterator<Item = &Group> {
         self.groups.values()
@@ -337,6 +384,14 @@ impl ResourceCensus {
     /// Nothing is there, and nothing was to be: a name that is misspelled looks like this.
     fn may_be_misspelled(&self) -> bool {
         self.total() == 0 && self.expected.as_ref().is_some_and(|it| !it.is_covered)
+    }
+
+    /// What counters say of `count` values of this resource that an API server was asked for.
+    pub fn tally(&self, reads: &Reads, count: u64) -> Tally {
+        let expected = self.expected.as_ref();
+        reads.tally(count, |form, name| {
+            expected.is_some_and(|it| it.has(Reader::Named(form), name))
+        })
     }
 
     /// Whether a configuration said what to expect.
@@ -417,7 +472,7 @@ impl Census {
         if let Some(namespace) = ObjectKey::parse(object).and_then(|object| object.namespace) {
             *census.namespaces.entry(namespace).or_default() += 1;
         }
-        let (mut provider, mut key_name, state, mut seed) = judge(census.expected.as_ref(), value);
+        let (mut provider, mut key_name, state, seed) = judge(census.expected.as_ref(), value);
         let state = match (state, proof) {
             (State::Current | State::Stale, Proof::Fails) => State::Undecryptable,
             (State::Current | State::Stale, Proof::Unknown) => State::Unread,
@@ -425,33 +480,67 @@ impl Census {
             (State::Current, Proof::NotTried) if census.has_doubles() => State::Unread,
             (state, _) => state,
         };
-        let mut name = (provider.clone(), key_name.clone(), state);
-        if census.groups.len() >= MAX_GROUPS && !census.groups.contains_key(&name) {
-            (provider, key_name, seed) = ("unknown".into(), None, None);
-            name = (provider.clone(), None, state);
-        }
-        let group = census.groups.entry(name).or_insert_with(|| Group {
-            provider: provider.clone(),
-            key: key_name.clone(),
-            state,
-            count: 0,
-            oldest_revision: mod_revision,
-            newest_revision: mod_revision,
-            seeds: BTreeMap::new(),
-            other_seeds: 0,
-        });
+        let group = census.group(&mut provider, &mut key_name, state, mod_revision);
         group.add(mod_revision, seed);
         if state == State::Current {
             return;
         }
-        let value = NotCurrent {
+        self.list(NotCurrent {
             key: key.to_vec(),
             resource,
             state,
             provider,
             key_name,
             mod_revision,
-        };
+        });
+    }
+
+    /// Counts values of `resources[resource]` that an API server read, by their writers, all of them
+    /// written between two revisions. Which of them is whose is not known.
+    pub fn add_read(
+        &mut self,
+        resource: usize,
+        writers: &BTreeMap<Writer, u64>,
+        revisions: &RangeInclusive<i64>,
+    ) {
+        let census = &mut self.resources[resource];
+        for (writer, count) in writers {
+            let (provider, key, state) = judge_writer(census.expected.as_ref(), writer);
+            let state = match state {
+                State::Current if census.has_doubles() => State::Unread,
+                state => state,
+            };
+            if state != State::Current {
+                self.omitted += *count;
+            }
+            census.add_many(provider, key, state, *count, revisions);
+        }
+    }
+
+    /// Counts values of `resources[resource]` of which nothing is known.
+    pub fn add_unread(&mut self, resource: usize, count: u64, revisions: &RangeInclusive<i64>) {
+        self.omitted += count;
+        let census = &mut self.resources[resource];
+        census.add_many("unknown".into(), None, State::Unread, count, revisions);
+    }
+
+    /// Counts a value of `resources[resource]` that the API server could not read.
+    pub fn add_unreadable(&mut self, resource: usize, key: Vec<u8>, mod_revision: i64) {
+        let (provider, state) = ("unknown".to_owned(), State::Undecryptable);
+        let revisions = mod_revision..=mod_revision;
+        self.resources[resource].add_many(provider.clone(), None, state, 1, &revisions);
+        self.list(NotCurrent {
+            key,
+            resource,
+            state,
+            provider,
+            key_name: None,
+            mod_revision,
+        });
+    }
+
+    fn list(&mut self, value: NotCurrent) {
+        let state = value.state;
         if self.not_current.len() < self.max_listed {
             self.not_current.push(value);
             return;
@@ -572,16 +661,7 @@ fn judge(
             name_and_body,
         } => {
             let configured = expected.and_then(|expected| expected.name(form, name_and_body));
-            let state = match (expected, &configured) {
-                (None, _) => State::Unread,
-                (Some(_), None) => State::UnknownKey,
-                (Some(expected), Some(found)) => match &expected.current {
-                    CurrentKey::Named { form: now, name } if *now == form && name == found => {
-                        State::Current
-                    }
-                    _ => State::Stale,
-                },
-            };
+            let state = named_state(expected, form, configured.as_deref());
             let Some(name) = configured.or_else(|| shortest_name(name_and_body)) else {
                 return ("unknown".into(), None, State::Undecryptable, None);
             };
@@ -591,23 +671,59 @@ fn judge(
             }
         }
         StoredValue::Kms2 { name, key_id, seed } => {
-            let state = match expected {
-                None => State::Unread,
-                Some(expected) => match &expected.current {
-                    CurrentKey::Kms2 {
-                        name: now,
-                        key_id: current,
-                    } if *now == name => match current {
-                        None => State::Unread,
-                        Some(current) if *current == key_id => State::Current,
-                        Some(_) => State::Stale,
-                    },
-                    _ if expected.readers.contains(&(Reader::Kms2, name.clone())) => State::Stale,
-                    _ => State::UnknownKey,
-                },
-            };
+            let state = kms2_state(expected, &name, &key_id);
             (format!("kms:v2:{name}"), Some(key_id), state, Some(seed))
         }
+    }
+}
+
+/// The same of values that an API server read.
+fn judge_writer(expected: Option<&Expected>, writer: &Writer) -> (String, Option<String>, State) {
+    match writer {
+        Writer::Identity => ("identity".into(), None, State::Plaintext),
+        Writer::Named { form, name } => {
+            let is_configured = expected.is_some_and(|it| it.has(Reader::Named(*form), name));
+            let state = named_state(expected, *form, is_configured.then_some(name));
+            match form {
+                Form::Kms1 => (format!("kms:v1:{name}"), None, state),
+                local => (local.name().into(), Some(name.clone()), state),
+            }
+        }
+        Writer::Kms2 { name, key_id_hash } => {
+            let state = kms2_state(expected, name, key_id_hash);
+            (format!("kms:v2:{name}"), Some(key_id_hash.clone()), state)
+        }
+    }
+}
+
+fn named_state(expected: Option<&Expected>, form: Form, configured: Option<&str>) -> State {
+    match (expected, configured) {
+        (None, _) => State::Unread,
+        (Some(_), None) => State::UnknownKey,
+        (Some(expected), Some(found)) => match &expected.current {
+            CurrentKey::Named { form: now, name } if *now == form && name == found => {
+                State::Current
+            }
+            _ => State::Stale,
+        },
+    }
+}
+
+fn kms2_state(expected: Option<&Expected>, name: &str, key_id: &str) -> State {
+    let Some(expected) = expected else {
+        return State::Unread;
+    };
+    match &expected.current {
+        CurrentKey::Kms2 {
+            name: now,
+            key_id: current,
+        } if now == name => match current.as_deref() {
+            None => State::Unread,
+            Some(current) if current == key_id => State::Current,
+            Some(_) => State::Stale,
+        },
+        _ if expected.has(Reader::Kms2, name) => State::Stale,
+        _ => State::UnknownKey,
     }
 }
 
@@ -674,6 +790,53 @@ mod tests {
         let plain = stored(b"a/b", b"k8s\0", 1);
         census.add(0, &plain, Proof::Fails);
         assert_eq!(census.count(State::Plaintext), 1);
+    }
+
+    #[test]
+    fn what_a_server_read_is_judged_as_values_are() {
+        let configuration = configuration(&["new", "old"], true);
+        let mut census = census(Some(&configuration));
+        let reads = Reads {
+            prefixes: [
+                ("k8s:enc:secretbox:v1:".into(), 6),
+                ("new:".into(), 3),
+                ("old:".into(), 2),
+                ("gone:".into(), 1),
+                ("identity".into(), 1),
+            ]
+            .into(),
+            key_ids: BTreeMap::new(),
+        };
+        // The name that nobody knows is the one provider's that there is.
+        let Tally::Exact(writers) = census.resources[0].tally(&reads, 7) else {
+            panic!("they add up");
+        };
+        census.add_read(0, &writers, &(3..=9));
+        let counts = [
+            State::Current,
+            State::Stale,
+            State::UnknownKey,
+            State::Plaintext,
+        ];
+        assert_eq!(counts.map(|it| census.count(it)), [3, 2, 1, 1]);
+        census.add_unread(0, 8, &(3..=9));
+        assert_eq!((census.count(State::Unread), census.total()), (8, 15));
+        assert_eq!(census.omitted, 12);
+        census.add_unreadable(0, b"/registry/secrets/a/b".into(), 4);
+        assert_eq!(census.not_current[0].state, State::Undecryptable);
+        assert_eq!(census.verdict(), Verdict::Dirty);
+    }
+
+    #[test]
+    fn a_server_reads_two_keys_with_one_name_under_it() {
+        let configuration = configuration(&["new", "new"], false);
+        let mut census = census(Some(&configuration));
+        let writer = Writer::Named {
+            form: Form::Secretbox,
+            name: "new".into(),
+        };
+        census.add_read(0, &[(writer, 2)].into(), &(1..=1));
+        assert_eq!(census.verdict(), Verdict::Unknown);
     }
 
     #[test]

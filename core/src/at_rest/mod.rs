@@ -3,6 +3,7 @@
 mod body;
 mod census;
 mod object;
+mod reads;
 mod residue;
 mod storage_key;
 mod stored_value;
@@ -14,6 +15,7 @@ pub use self::census::{
     Stored, Verdict,
 };
 pub use self::object::{Object, ObjectError, manifest};
+pub use self::reads::{Reads, Tally, Writer};
 pub use self::residue::{Copies, LOOKAHEAD, LOOKBEHIND, Part, Residue};
 pub use self::storage_key::{DEFAULT_PREFIX, GroupResource, ObjectKey, range_end};
 pub use self::stored_value::{Form, StoredValue};

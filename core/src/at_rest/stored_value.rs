@@ -40,7 +40,7 @@ pub enum StoredValue<'a> {
 }
 
 /// Providers whose prefix is followed by a free name.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Form {
     /// `k8s:enc:aescbc:v1:`
     AesCbc,

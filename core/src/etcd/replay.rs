@@ -47,7 +47,7 @@ pub enum ReplayError {
 pub struct Replay {
     /// Those that change keys or leases, without those that an alarm refuses.
     requests: Vec<Request>,
-    /// From before the first of them.
+    /// Its leases are those from before the first of them; alarms have done their part.
     standing: Standing,
     keys: HashSet<Vec<u8>>,
     ranges: Vec<(Vec<u8>, Vec<u8>)>,

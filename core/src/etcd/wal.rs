@@ -78,8 +78,8 @@ pub struct Log {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unfit {
-    /// The log does not reach as far as it says itself, or the database is older than the log goes
-    /// back.
+    /// The log does not reach as far as it says itself or as the database does, or it does not go back
+    /// as far.
     #[error("the log and the database do not fit: files of the member are missing")]
     Incomplete,
     /// The database does not know the member that wrote the log.

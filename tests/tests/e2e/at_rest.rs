@@ -120,7 +120,12 @@ fn truth(values: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, String> {
 }
 
 /// What a census says, in the same form, after its totals were compared with its list.
-fn census(source: &[String], config: &Path, total: usize) -> BTreeMap<String, String> {
+fn census(
+    source: &[String],
+    config: &Path,
+    total: usize,
+    cluster_uid: &str,
+) -> BTreeMap<String, String> {
     let config = config.display().to_string();
     let arguments = [
         "verify",
@@ -141,6 +146,7 @@ fn census(source: &[String], config: &Path, total: usize) -> BTreeMap<String, St
     .expect(1);
     let report = ended.json();
     assert!(atrest_tests::schema::faults(&report).is_empty());
+    assert_eq!(report["cluster"]["uid"], cluster_uid);
     let secrets = &report["resources"][0];
     assert_eq!(secrets["total"], total, "{}", ended.stderr);
     assert_eq!(secrets["orphaned"], 1);
@@ -253,7 +259,15 @@ pub(crate) fn agree_with_the_truth(etcd_release: Option<&'static str>) {
     let total = values.len();
     assert_eq!(total, WRITERS.len() * EACH + 3);
     let expected = truth(&values);
-    assert_eq!(census(&plane.etcd_flags(), &config, total), expected);
+    let uid = [
+        "get",
+        "namespace",
+        "kube-system",
+        "--output=jsonpath={.metadata.uid}",
+    ];
+    let uid = plane.kubectl(0).args(uid).output().unwrap().stdout;
+    let uid = String::from_utf8(uid).unwrap();
+    assert_eq!(census(&plane.etcd_flags(), &config, total, &uid), expected);
 
     let snapshot = plane.directory().join("snapshot.db");
     let saved = plane
@@ -265,7 +279,7 @@ pub(crate) fn agree_with_the_truth(etcd_release: Option<&'static str>) {
     assert!(saved.status.success());
     let flags = |flag: &str, path: &Path| [flag.to_owned(), path.display().to_string()];
     assert_eq!(
-        census(&flags("--snapshot", &snapshot), &config, total),
+        census(&flags("--snapshot", &snapshot), &config, total, &uid),
         expected
     );
 
@@ -285,7 +299,7 @@ pub(crate) fn agree_with_the_truth(etcd_release: Option<&'static str>) {
     let expected = truth(&values);
     let data = plane.directory().join("etcd");
     assert_eq!(
-        census(&flags("--data-dir", &data), &config, total),
+        census(&flags("--data-dir", &data), &config, total, &uid),
         expected
     );
 

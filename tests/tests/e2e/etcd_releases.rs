@@ -7,11 +7,11 @@ mod cluster;
 mod damage;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use atrest_tests::etcd::Etcd;
-use atrest_tests::programs::ETCD;
+use atrest_tests::programs::{self, ETCD};
 use serde_json::json;
 
 use self::agreement::{Configurations, data_directory, snapshot};
@@ -31,6 +31,16 @@ fn has(data: &Path, text: &str) -> bool {
     grep.status().unwrap().success()
 }
 
+/// A data directory that its etcdutl made of the snapshot, and no member started on yet.
+fn restore(release: &str, saved: &Path) -> PathBuf {
+    let restored = saved.with_extension("restored");
+    let mut etcdutl = Command::new(programs::etcd(release).unwrap().join("etcdutl"));
+    etcdutl.args(["snapshot", "restore"]).arg(saved);
+    let output = etcdutl.arg("--data-dir").arg(&restored).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    restored
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn snapshots_and_killed_members_of_every_release_read_alike() {
     let folder = tempfile::tempdir().unwrap();
@@ -48,6 +58,8 @@ async fn snapshots_and_killed_members_of_every_release_read_alike() {
         cluster.etcd.snapshot(&saved);
         let of_snapshot = configurations.agree(snapshot(&saved), &keyspace);
         configurations.decrypt(snapshot(&saved), &cluster, &keyspace);
+        let restored = restore(release, &saved);
+        configurations.agree(data_directory(&restored), &keyspace);
 
         // With the database from before, the log alone has what the second process did.
         let before = cluster.pause(&[IN_THE_LOG]).await;

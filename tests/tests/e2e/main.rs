@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods)] // the bans are about files of users, not those of a test
 
 mod api_engine;
+mod api_proof;
 mod at_rest;
 mod blind;
 mod control_plane;

@@ -16,7 +16,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::steward::Steward;
-pub(crate) use self::work::Source;
+pub(crate) use self::work::{Found, List, Source};
 use crate::args;
 use crate::cluster::Error;
 
@@ -25,7 +25,7 @@ use crate::cluster::Error;
 const IN_FLIGHT: [u16; 2] = [8, 64];
 
 /// Times that one request is tried.
-const TRIES: u32 = 6;
+pub(crate) const TRIES: u32 = 6;
 
 /// The first pause after an error of the server; it doubles.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -97,7 +97,7 @@ pub(crate) struct SetAside {
 }
 
 /// Whether the same request may do better in a while.
-fn is_passing(error: &Error) -> bool {
+pub(crate) fn is_passing(error: &Error) -> bool {
     match error {
         Error::Unreachable(_) => true,
         // A value that cannot be decrypted is a 500 that stays; so is what a webhook does.
@@ -112,7 +112,7 @@ fn is_passing(error: &Error) -> bool {
 }
 
 /// How long to wait after an error: as long as the server asks for.
-fn pause(error: &Error, tries: u32) -> Duration {
+pub(crate) fn pause(error: &Error, tries: u32) -> Duration {
     let asked = match error {
         Error::Answer { retry_after, .. } => *retry_after,
         Error::Garbled(_) | Error::Unreachable(_) => None,

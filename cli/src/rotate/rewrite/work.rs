@@ -47,7 +47,15 @@ impl Source<'_> {
         pages: mpsc::Sender<Vec<Found>>,
     ) -> Result<(), Failure> {
         match self {
-            Self::Api(server) => list(server, resource, behind, progress, &pages).await,
+            Self::Api(server) => {
+                let mut list = List::new(server, resource, behind, progress);
+                while let Some(found) = list.next().await? {
+                    if pages.send(found).await.is_err() {
+                        break; // nobody wants it any more
+                    }
+                }
+                Ok(())
+            }
             Self::Etcd {
                 mut client,
                 resource,
@@ -92,41 +100,59 @@ fn object(key: &etcd::Key, directory: &[u8]) -> Option<Object> {
     })
 }
 
-async fn list(
-    server: &ApiServer,
-    resource: &ApiResource,
-    behind: Option<&str>,
-    progress: &Progress,
-    pages: &mpsc::Sender<Vec<Found>>,
-) -> Result<(), Failure> {
-    let mut walk = Walk::new(behind);
-    let mut expected = 0;
-    while !walk.is_over {
-        let found = match page(server, resource, &walk).await {
-            Ok(page) => {
-                let total = page.objects.len() as u64 + page.remaining;
-                progress.expect(total.saturating_sub(expected));
-                expected = page.remaining;
-                walk.passed(&page);
-                page.objects.into_iter().map(Found::Object).collect()
-            }
-            Err(error) => {
-                let key = error.unreadable().and_then(|key| resource.object_key(key));
-                match key.filter(|key| walk.can_stop_at(key)) {
-                    Some(key) => walk
-                        .stopped(key)
-                        .map(Found::Unreadable)
-                        .into_iter()
-                        .collect(),
-                    None => return Err(server_failure(server, &error)),
-                }
-            }
-        };
-        if pages.send(found).await.is_err() {
-            break; // nobody wants it any more
+/// A list of the API's, page by page.
+pub(crate) struct List<'a> {
+    server: &'a ApiServer,
+    resource: &'a ApiResource,
+    progress: &'a Progress,
+    walk: Walk,
+    expected: u64,
+}
+
+impl<'a> List<'a> {
+    /// From behind an object on where one is given.
+    pub(crate) fn new(
+        server: &'a ApiServer,
+        resource: &'a ApiResource,
+        behind: Option<&str>,
+        progress: &'a Progress,
+    ) -> Self {
+        Self {
+            server,
+            resource,
+            progress,
+            walk: Walk::new(behind),
+            expected: 0,
         }
     }
-    Ok(())
+
+    /// What is found next; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<Found>>, Failure> {
+        let Self { server, walk, .. } = self;
+        if walk.is_over {
+            return Ok(None);
+        }
+        match page(server, self.resource, walk).await {
+            Ok(page) => {
+                let total = page.objects.len() as u64 + page.remaining;
+                self.progress.expect(total.saturating_sub(self.expected));
+                self.expected = page.remaining;
+                walk.passed(&page);
+                Ok(Some(page.objects.into_iter().map(Found::Object).collect()))
+            }
+            Err(error) => {
+                let key = error.unreadable();
+                let key = key.and_then(|key| self.resource.object_key(key));
+                match key.filter(|key| walk.can_stop_at(key)) {
+                    Some(key) => {
+                        let unreadable = walk.stopped(key).map(Found::Unreadable);
+                        Ok(Some(unreadable.into_iter().collect()))
+                    }
+                    None => Err(server_failure(server, &error)),
+                }
+            }
+        }
+    }
 }
 
 /// A page, after as many tries as an object gets.

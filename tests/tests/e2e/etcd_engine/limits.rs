@@ -5,8 +5,8 @@ use atrest_tests::secrets::Population;
 use atrest_tests::stored_values;
 
 use super::{
-    IDENTITY, assert_no_canaries, assert_rewrites, configuration, etcdctl, local, objects,
-    reencrypt,
+    IDENTITY, assert_no_canaries, assert_rewrites, assert_rewritten, command_of, configuration,
+    etcdctl, local, objects, reencrypt,
 };
 use crate::rotate::FEW;
 
@@ -93,6 +93,15 @@ async fn older_releases_of_etcd_are_written_alike() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quota_of_64_mib_outlives_100_mib_of_rewrites() {
+    outlives_100_mib("etcd").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quota_of_64_mib_outlives_100_mib_of_rewrites_through_the_api() {
+    outlives_100_mib("api").await;
+}
+
+async fn outlives_100_mib(engine: &str) {
     let live = Population {
         secrets: 1280,
         namespaces: 2,
@@ -113,7 +122,8 @@ async fn a_quota_of_64_mib_outlives_100_mib_of_rewrites() {
         let name = format!("k{round}");
         let new = key(&name, round);
         plane.load(0, configuration(&["secrets"], &[&new, &last]).as_bytes());
-        assert_rewrites(&plane, stored.len(), 0);
+        let ended = command_of(&plane, engine, &[]).output().unwrap();
+        assert_rewritten(&objects(ended.into(), 0), stored.len(), 0);
         let prefix = format!("k8s:enc:secretbox:v1:{name}:");
         stored_values::assert_prefix(&plane, stored.len(), &prefix);
         assert_eq!(etcdctl(&plane, &["alarm", "list"]), "", "in round {round}");

@@ -155,6 +155,10 @@ fn databases(data: &Path, other: &Path, size: usize, configurations: &Configurat
         (b"", "no bbolt database"),
         (&[b'x'; 2 * PAGE], "no bbolt database"),
         (&renamed(&whole[..size], b"key", b"kye"), "not one of etcd"),
+        (
+            &renamed(&whole[..size], b"consistent_index", b"consistent_xedni"),
+            "does not say what it has applied",
+        ),
         (&foreign, "a member which the database does not know"),
     ] {
         fs::write(&path, bytes).unwrap();
