@@ -146,10 +146,9 @@ impl Stored {
     }
 
     /// All but some, by namespace and name.
-    pub fn without<'a>(mut self, others: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        for (namespace, name) in others {
-            self.digests
-                .remove(&(namespace.to_owned(), name.to_owned()));
+    pub fn without(mut self, others: impl IntoIterator<Item = (String, String)>) -> Self {
+        for other in others {
+            self.digests.remove(&other);
         }
         self
     }

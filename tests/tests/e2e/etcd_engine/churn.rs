@@ -36,11 +36,10 @@ const MANY: Population = Population {
 /// Writes Secrets of its own until it is told to stop: each is updated, or deleted, or deleted and
 /// created again. Returns what it wrote last; `None` for what it deleted.
 async fn churn(
-    client: kube::Client,
+    api: Api<Secret>,
     names: Vec<String>,
     is_over: Arc<AtomicBool>,
 ) -> BTreeMap<String, Option<String>> {
-    let api: Api<Secret> = Api::namespaced(client, "churn-0");
     let mut last = BTreeMap::new();
     let secret = |name: &str, value: &str| Secret {
         metadata: ObjectMeta {
@@ -50,8 +49,12 @@ async fn churn(
         data: Some([("value".into(), ByteString(value.into()))].into()),
         ..Secret::default()
     };
+    // A round takes about as long as the run: most objects are touched for the first time while the
+    // engine has read them and not yet written them.
+    let mut turn = tokio::time::interval(Duration::from_millis(150));
     for round in 0_usize.. {
         for (i, name) in names.iter().enumerate() {
+            turn.tick().await;
             if is_over.load(Ordering::Relaxed) {
                 return last;
             }
@@ -118,17 +121,14 @@ async fn outlives_churn(engine: &str) {
     let both = local("secretbox", &[("k2", 2), ("k1", 1)]);
     plane.load(0, configuration(&["secrets"], &[&both]).as_bytes());
 
-    // A tenth of them, by four writers.
-    const WRITERS: usize = 4;
+    // A tenth of them, by a writer in each namespace.
     let is_over = Arc::new(AtomicBool::new(false));
-    let writers: Vec<_> = (0..WRITERS)
-        .map(|writer| {
-            let names = (0..MANY.secrets / 10 / WRITERS).map(|i| {
-                let number = (i * WRITERS + writer) * MANY.namespaces;
-                format!("secret-{number:05}")
-            });
-            let client = client.clone();
-            tokio::spawn(churn(client, names.collect(), is_over.clone()))
+    let api = |i: usize| -> Api<Secret> { Api::namespaced(client.clone(), &format!("churn-{i}")) };
+    let writers: Vec<_> = (0..MANY.namespaces)
+        .map(|i| {
+            let numbers = (i..MANY.secrets).step_by(MANY.namespaces * 10);
+            let names = numbers.map(|number| format!("secret-{number:05}"));
+            tokio::spawn(churn(api(i), names.collect(), is_over.clone()))
         })
         .collect();
     let mut running = command_of(&plane, engine, &["--max-rate", "250"])
@@ -145,8 +145,9 @@ async fn outlives_churn(engine: &str) {
     is_over.store(true, Ordering::Relaxed);
     let ended = Ended::from(running.wait_with_output().unwrap());
     let mut last = BTreeMap::new();
-    for writer in writers {
-        last.extend(writer.await.unwrap());
+    for (i, writer) in writers.into_iter().enumerate() {
+        let written = writer.await.unwrap().into_iter();
+        last.extend(written.map(|(name, value)| ((i, name), value)));
     }
     assert!(
         compactions > 2,
@@ -161,6 +162,8 @@ async fn outlives_churn(engine: &str) {
 
     let counts = objects(ended, 0);
     assert_eq!(counts["set_aside"], 0, "{counts}");
+    // Some were read, and deleted before they could be written.
+    assert!(engine != "etcd" || counts["gone"] != 0, "{counts}");
     let untouched = MANY.secrets - last.len();
     assert!(
         counts["rewritten"].as_u64().unwrap() >= untouched as u64,
@@ -169,17 +172,16 @@ async fn outlives_churn(engine: &str) {
     let values = stored_values::secrets(&plane);
     assert_eq!(values.len(), untouched + written);
     stored_values::assert_prefix(&plane, values.len(), "k8s:enc:secretbox:v1:k2:");
-    let api: Api<Secret> = Api::namespaced(client.clone(), "churn-0");
-    for (name, expected) in &last {
-        let found = api.get_opt(name).await.unwrap();
+    for ((i, name), expected) in &last {
+        let found = api(*i).get_opt(name).await.unwrap();
         let found = found.and_then(|it| Some(it.data?["value"].0.clone()));
         let found = found.map(|it| String::from_utf8(it).unwrap());
         assert_eq!(&found, expected, "{name}");
     }
-    stored
-        .without(last.keys().map(|name| ("churn-0", &**name)))
-        .assert_readable(&client)
-        .await;
+    let churned = last
+        .into_keys()
+        .map(|(i, name)| (format!("churn-{i}"), name));
+    stored.without(churned).assert_readable(&client).await;
     assert_no_canaries(&plane);
 }
 

@@ -5,8 +5,8 @@ use atrest_tests::secrets::Population;
 use atrest_tests::stored_values;
 
 use super::{
-    IDENTITY, assert_no_canaries, assert_rewritten, command_of, configuration, etcdctl, local,
-    objects, reencrypt,
+    IDENTITY, assert_no_canaries, assert_rewrites, assert_rewritten, command_of, configuration,
+    etcdctl, local, objects, reencrypt,
 };
 use crate::rotate::FEW;
 
@@ -67,6 +67,28 @@ async fn transactions_fit_an_etcd_that_takes_less_and_what_cannot_fit_is_set_asi
         .values()
         .filter(|value| value.starts_with(b"k8s:enc:"));
     assert_eq!(under_the_key.count(), stored.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn older_releases_of_etcd_are_written_alike() {
+    for (release, says_its_quota) in [("3.5", false), ("3.6", true)] {
+        let plane = ControlPlane::start(Options {
+            etcd_release: Some(release),
+            ..Options::default()
+        });
+        let client = plane.client(0).await;
+        let stored = FEW.store(&client, "older").await.unwrap();
+        let config = configuration(&["secrets"], &[&local("aesgcm", &[("k1", 1)]), IDENTITY]);
+        plane.load(0, config.as_bytes());
+        let ended = reencrypt(&plane, &[]);
+        let is_assumed = ended.stderr.contains("2 GiB is assumed");
+        assert_eq!(is_assumed, !says_its_quota, "{release}: {}", ended.stderr);
+        let counts = objects(ended, 0);
+        assert_eq!(counts["rewritten"], stored.len(), "{release}: {counts}");
+        stored_values::assert_prefix(&plane, stored.len(), "k8s:enc:aesgcm:v1:k1:");
+        stored.assert_readable(&client).await;
+        assert_rewrites(&plane, 0, stored.len());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

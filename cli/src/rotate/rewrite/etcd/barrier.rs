@@ -74,7 +74,7 @@ impl Barrier<'_> {
         let same_cluster = same_cluster(server, &mut etcd, self.prefix);
         // Its metrics are long: the rest is asked meanwhile.
         let (minor, loaded, ()) = try_join!(minor(server), loaded(server), same_cluster)?;
-        self.has_loaded(server, minor, loaded)?;
+        self.has_loaded(server, minor, loaded.as_deref())?;
         Ok(minor)
     }
 
@@ -127,29 +127,53 @@ impl Barrier<'_> {
         &self,
         server: &ApiServer,
         minor: u32,
-        loaded: Option<String>,
+        loaded: Option<&str>,
     ) -> Result<(), Failure> {
         let (url, path) = (server.url(), self.path.display());
-        match loaded {
-            Some(hash) if hash == self.file.fingerprint.to_string() => Ok(()),
-            Some(_) => Err(Failure::unusable(format!("{url} has loaded another file than {path}"))
-                .hint("name the file that every API server runs with; after a change each takes up to a \
-                       minute to load it, or a restart")),
-            None if minor >= SAYS_WHAT_IT_LOADED => Err(Failure::unusable(format!(
+        let unable =
+            format!("{url} is Kubernetes 1.{minor} and does not say which file it has loaded");
+        match Loading::of(&self.file.fingerprint.to_string(), loaded, minor) {
+            Loading::This => Ok(()),
+            Loading::Another => Err(Failure::unusable(format!(
+                "{url} has loaded another file than {path}"
+            ))
+            .hint(
+                "name the file that every API server runs with; after a change each takes up to a \
+                       minute to load it, or a restart",
+            )),
+            Loading::None => Err(Failure::unusable(format!(
                 "{url} runs without an EncryptionConfiguration"
             ))
             .hint("without --encryption-provider-config it could read nothing that is encrypted")),
-            None if self.takes_unverified => {
-                report::say(format_args!(
-                    "warning: {url} is Kubernetes 1.{minor} and does not say which file it has loaded"
-                ));
+            Loading::Unknown if self.takes_unverified => {
+                report::say(format_args!("warning: {unable}"));
                 Ok(())
             }
-            None => Err(Failure::unusable(format!(
-                "{url} is Kubernetes 1.{minor} and does not say which file it has loaded"
-            ))
-            .hint("compare its file with this one, restart it, then say --unverified-config; or use \
-                   --engine api")),
+            Loading::Unknown => Err(Failure::unusable(unable).hint(
+                "compare its file with this one, restart it, then say --unverified-config; or use \
+                 --engine api",
+            )),
+        }
+    }
+}
+
+/// What an API server's process runs with.
+#[derive(Debug, Eq, PartialEq)]
+enum Loading {
+    This,
+    Another,
+    None,
+    Unknown,
+}
+
+impl Loading {
+    /// By the hash that the server reports, if it does.
+    fn of(file: &str, loaded: Option<&str>, minor: u32) -> Self {
+        match loaded {
+            Some(hash) if hash == file => Self::This,
+            Some(_) => Self::Another,
+            None if minor >= SAYS_WHAT_IT_LOADED => Self::None,
+            None => Self::Unknown,
         }
     }
 }
@@ -193,5 +217,18 @@ mod tests {
         assert_eq!(number("28+"), Some(28));
         assert_eq!(number(""), None);
         assert_eq!(number("beta"), None);
+    }
+
+    #[test]
+    fn what_a_server_does_not_say_is_not_believed() {
+        for (loaded, minor, loading) in [
+            (Some("abc"), 37, Loading::This),
+            (Some("abd"), 37, Loading::Another),
+            // It would say which.
+            (None, 34, Loading::None),
+            (None, 33, Loading::Unknown),
+        ] {
+            assert_eq!(Loading::of("abc", loaded, minor), loading);
+        }
     }
 }

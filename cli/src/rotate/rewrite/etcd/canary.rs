@@ -182,7 +182,9 @@ impl Canaries {
             .collect::<Result<(), _>>();
         if read.is_err() {
             // What nobody can read, nobody can list around and nobody can delete.
-            self.restore(written, revision).await?;
+            if let Err(failure) = self.restore(written, revision).await {
+                report::failure(&failure);
+            }
         }
         read
     }

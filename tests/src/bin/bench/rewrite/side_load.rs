@@ -15,7 +15,7 @@ use crate::report::{Bar, Promise};
 
 const INTERVAL: Duration = Duration::from_millis(20);
 const ALONE: Duration = Duration::from_secs(30);
-const TURNS: usize = 3;
+const TURNS: usize = 2;
 
 type Told = ((String, String), Vec<Promise>, Value);
 
