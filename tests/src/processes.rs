@@ -44,6 +44,8 @@ pub struct Options {
     pub etcd_release: Option<&'static str>,
     /// Further flags of etcd.
     pub etcd: &'static [&'static str],
+    /// Whether each API server keeps an audit log, which kubeadm's do not.
+    pub audit: bool,
     /// Further flags of each API server.
     pub api_server: &'static [&'static str],
     /// A resource that is kept in a second etcd, as `--etcd-servers-overrides` names it.
@@ -59,6 +61,7 @@ impl Default for Options {
             encryption_config: PLAINTEXT.into(),
             etcd_release: None,
             etcd: &[],
+            audit: true,
             api_server: &[],
             elsewhere: None,
         }
@@ -328,14 +331,6 @@ impl ControlPlane {
         let flags = [
             ("advertise-address", "127.0.0.1".into()),
             ("allow-privileged", "true".into()),
-            ("audit-log-path", self.audit_log(i).display().to_string()),
-            (
-                "audit-policy-file",
-                self.directory
-                    .join("audit-policy.yaml")
-                    .display()
-                    .to_string(),
-            ),
             ("authorization-mode", "Node,RBAC".into()),
             ("bind-address", "127.0.0.1".into()),
             ("client-ca-file", pki("ca.crt")),
@@ -385,6 +380,12 @@ impl ControlPlane {
         let mut command = Command::new(self.programs.path("kube-apiserver"));
         for (name, value) in flags {
             command.arg(format!("--{name}={value}"));
+        }
+        if self.options.audit {
+            let policy = self.directory.join("audit-policy.yaml");
+            command.arg(format!("--audit-policy-file={}", policy.display()));
+            let log = self.audit_log(i);
+            command.arg(format!("--audit-log-path={}", log.display()));
         }
         command.args(self.options.api_server);
         if let (Some(resource), Some(etcd)) = (self.options.elsewhere, &self.second_etcd) {

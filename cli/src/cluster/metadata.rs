@@ -21,6 +21,8 @@ const LIST: &str =
 const OBJECT: &str =
     "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
+const IGNORE: &str = "?fieldValidation=Ignore";
+
 /// Objects of a page of a list.
 pub(crate) const PAGE: u32 = 500;
 
@@ -133,7 +135,8 @@ impl ApiServer {
             },
         })
         .map_err(|_| Error::Garbled("patch"))?;
-        let path = resource.path(object_.namespace.as_deref(), &object_.name);
+        // There is nothing in it to be validated, and strict decoding takes the server time.
+        let path = resource.path(object_.namespace.as_deref(), &object_.name) + IGNORE;
         let request =
             Request::patch(path).header(header::CONTENT_TYPE, "application/merge-patch+json");
         object(&self.send(request, OBJECT, patch).await?)

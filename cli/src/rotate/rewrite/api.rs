@@ -222,9 +222,7 @@ impl Touch<'_> {
                 .metadata(self.resource, namespace, &object.name)
                 .await
             {
-                Ok(now)
-                    if code == Some(404) && now.resource_version == object.resource_version =>
-                {
+                Ok(now) if code == Some(404) && now.resource_version == object.resource_version => {
                     // It can be read and not be written: before 1.37, an object of a deleted namespace.
                     return set_aside(&object, &error.to_string());
                 }
