@@ -1,16 +1,17 @@
 //! etcd's files without etcd: a snapshot, or the data directory of a member that is stopped.
 
 use std::cell::Cell;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufReader, Read};
 use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use atrest_core::at_rest::{LOOKAHEAD, LOOKBEHIND, Part, Residue};
-use atrest_core::etcd::{Database, KEY_BUCKET, Log, ReadAt, Replay, Replayed, Row, Standing};
+use atrest_core::etcd::{
+    Database, KEY_BUCKET, Log, Newest, ReadAt, Replay, Replayed, Row, Standing,
+};
 use atrest_core::secret::SecretBytes;
 use atrest_proto::mvccpb::KeyValue;
 use rustix::fs::{FlockOperation, flock};
@@ -113,6 +114,8 @@ pub(crate) struct Keyspace {
     /// No revision is older: that of a new keyspace, or that up to which history was removed, where the
     /// newest row may have gone with it.
     oldest: i64,
+    /// Up to where it was taken away to the last row.
+    compacted: i64,
 }
 
 impl Keyspace {
@@ -196,24 +199,27 @@ impl Keyspace {
             replay: None,
             applied: None,
             oldest: 1,
+            compacted: 0,
         };
         keyspace.read_meta()?;
         Ok(keyspace)
     }
 
     fn read_meta(&mut self) -> Result<(), Failure> {
-        let (mut applied, mut oldest) = (None, 1);
+        let (mut applied, mut oldest, mut compacted) = (None, 1, 0);
         self.walk(META_BUCKET, &mut |key, value| {
             match (key, value.first_chunk().copied()) {
                 (b"consistent_index", index) => applied = index.map(u64::from_be_bytes),
-                (b"finishedCompactRev" | b"scheduledCompactRev", Some(main)) => {
+                (b"finishedCompactRev", Some(main)) => compacted = i64::from_be_bytes(main),
+                (b"scheduledCompactRev", Some(main)) => {
                     oldest = oldest.max(i64::from_be_bytes(main));
                 }
                 _ => {}
             }
             Ok(())
         })?;
-        (self.applied, self.oldest) = (applied, oldest);
+        (self.applied, self.compacted) = (applied, compacted);
+        self.oldest = oldest.max(compacted);
         Ok(())
     }
 
@@ -278,8 +284,8 @@ impl Keyspace {
         Ok(found)
     }
 
-    /// Gives every value, in no order. Returns the newest revision. Memory holds a page, 16 bytes for
-    /// each key, and what the log changed.
+    /// Gives every value, in no order. Returns the newest revision. Memory holds a page, what
+    /// tells history ([`Newest`]), and what the log changed.
     pub(crate) fn read(&mut self, each: &mut dyn FnMut(Age, Value<'_>)) -> Result<i64, Failure> {
         let replay = self.replay.take();
         let read = self.read_with(replay.as_ref(), each);
@@ -294,9 +300,7 @@ impl Keyspace {
     ) -> Result<i64, Failure> {
         let head = self.database.file();
         head.meter.expect(head.size);
-        let hashers = [RandomState::new(), RandomState::new()];
-        // Keys whose newest row went by: the rows that follow are history.
-        let mut seen: HashSet<u128> = HashSet::new();
+        let mut told = Newest::since(self.compacted);
         let mut held: Vec<KeyValue> = Vec::new();
         let mut newest = self.oldest;
         let mut last = None;
@@ -308,11 +312,8 @@ impl Keyspace {
             }
             last = Some(row.revision);
             newest = newest.max(row.revision.main);
+            let is_newest = told.is_newest(&row);
             let pair = row.pair;
-            let [high, low] = hashers
-                .each_ref()
-                .map(|it| u128::from(it.hash_one(&pair.key)));
-            let is_newest = seen.insert(high << 64 | low);
             if row.is_tombstone {
             } else if !is_newest {
                 each(Age::Superseded, value_of(&pair));

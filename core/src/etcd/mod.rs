@@ -10,6 +10,6 @@ mod wal;
 
 pub use self::bbolt::{Database, Error, ReadAt, Visit};
 pub use self::replay::{Replay, ReplayError, Replayed};
-pub use self::revisions::{KEY_BUCKET, Revision, RevisionError, Row};
+pub use self::revisions::{KEY_BUCKET, Newest, Revision, RevisionError, Row};
 pub use self::standing::{Standing, StandingError};
 pub use self::wal::{Log, Unfit, WalError};

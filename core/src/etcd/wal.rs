@@ -65,6 +65,10 @@ pub struct Log {
     last: u64,
     /// The last index known to be committed.
     commit: u64,
+    /// Of the last entry, and where its record is.
+    term: (u64, u64),
+    /// The last one that the member says it was in.
+    reached: u64,
     /// Entries up to this one are in the database already.
     applied: u64,
     /// The newest snapshot that the log goes on from.
@@ -154,7 +158,7 @@ impl Log {
                 if self.crc != record.crc {
                     return torn(usize::MAX, "its checksum is another one");
                 }
-                self.take(&record).map_err(damaged)?;
+                self.take(&record, offset).map_err(damaged)?;
             }
             offset = end;
         }
@@ -163,13 +167,27 @@ impl Log {
             let what = "the file is cut off before it";
             return Err(WalError::Damaged { offset, what });
         }
+        let (term, offset) = self.term;
+        // A member says in which term it is before it has entries of it, or with them.
+        if is_last && term > self.reached.saturating_add(1) {
+            let what = "its term was never reached";
+            return Err(WalError::Damaged { offset, what });
+        }
         Ok(())
     }
 
-    fn take(&mut self, record: &Record) -> Result<(), &'static str> {
+    /// The type of a record is not in its checksum: what is inside has to make sense as that.
+    fn take(&mut self, record: &Record, offset: u64) -> Result<(), &'static str> {
         match record.r#type {
             ENTRY => {
                 let entry = Entry::decode(&*record.data).map_err(|_| "it holds no entry")?;
+                if !(0..=2).contains(&entry.r#type) {
+                    return Err("it holds no entry");
+                }
+                if entry.term < self.term.0 {
+                    return Err("its term is older than that of the entry before");
+                }
+                self.term = (entry.term, offset);
                 // A new leader overwrites what the old one could not commit.
                 let kept = self
                     .entries
@@ -187,6 +205,7 @@ impl Log {
             STATE => {
                 let state = HardState::decode(&*record.data).map_err(|_| "it holds no state")?;
                 self.commit = self.commit.max(state.commit);
+                self.reached = self.reached.max(state.term);
             }
             SNAPSHOT => {
                 let snapshot =
@@ -377,6 +396,42 @@ mod tests {
             (data(committed), data(open)),
             (vec![&b"first"[..]], vec![&b"second"[..]])
         );
+    }
+
+    /// A state that is taken for an entry would take the place of one.
+    #[test]
+    fn a_state_and_an_entry_are_not_taken_for_each_other() {
+        const MEMBER: u64 = 0x8e9e_05c5_2164_694d;
+
+        let entry = |index: u64, data: &[u8]| Entry {
+            index,
+            term: 2,
+            data: data.to_vec(),
+            ..Entry::default()
+        };
+        let state = |commit: u64| HardState {
+            term: 2,
+            vote: MEMBER,
+            commit,
+        };
+        let mut segment = Segment::default();
+        segment.push(CHECKSUM, Vec::new());
+        for index in 1..6 {
+            segment.push(ENTRY, entry(index, b"data").encode_to_vec());
+            segment.push(STATE, state(index).encode_to_vec());
+        }
+        let whole = read_all(&segment.bytes, true).unwrap();
+        assert_eq!(whole.entries(only()).unwrap().0.len(), 4);
+        // Behind the record of the first checksum and of the first entry, which is applied.
+        for at in &segment.types[2..] {
+            let mut bytes = segment.bytes.clone();
+            bytes[*at] ^= 1;
+            if let Ok(log) = read_all(&bytes, true)
+                && let Ok((entries, _)) = log.entries(only())
+            {
+                assert_eq!(data(entries), [b"data"; 4], "byte {at}");
+            }
+        }
     }
 
     /// As a member's first entry is the one that adds itself.
