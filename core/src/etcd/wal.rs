@@ -108,6 +108,22 @@ impl Log {
         size: u64,
         is_last: bool,
     ) -> Result<(), WalError> {
+        self.read_records(segment, size, is_last)?;
+        let (term, offset) = self.term;
+        // A member says in which term it is before it has entries of it, or with them.
+        if is_last && term > self.reached.saturating_add(1) {
+            let what = "its term was never reached";
+            return Err(WalError::Damaged { offset, what });
+        }
+        Ok(())
+    }
+
+    fn read_records(
+        &mut self,
+        segment: &mut impl Read,
+        size: u64,
+        is_last: bool,
+    ) -> Result<(), WalError> {
         let mut offset = 0;
         while offset + 8 <= size {
             let mut length = [0; 8];
@@ -165,12 +181,6 @@ impl Log {
         let is_cut = is_last && size < SEGMENT;
         if is_cut || offset != size {
             let what = "the file is cut off before it";
-            return Err(WalError::Damaged { offset, what });
-        }
-        let (term, offset) = self.term;
-        // A member says in which term it is before it has entries of it, or with them.
-        if is_last && term > self.reached.saturating_add(1) {
-            let what = "its term was never reached";
             return Err(WalError::Damaged { offset, what });
         }
         Ok(())
