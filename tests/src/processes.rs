@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use data_encoding::HEXLOWER;
@@ -446,10 +447,23 @@ pub fn install_crypto_provider() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }
 
+/// Ports that nobody listens on. They are asked for outside of the range from which the kernel takes one
+/// for each connection that somebody makes: one of those could be taken before the server listens.
 pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N]
-        .map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port"));
-    listeners.map(|listener| listener.local_addr().expect("bound").port())
+    const RANGE: u32 = 12_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+
+    // Processes begin at places of their own, and each hands a port out once in a while.
+    let start = std::process::id().wrapping_mul(7_919);
+    [(); N].map(|()| {
+        let candidates = (0..RANGE).map(|_| {
+            let next = NEXT.fetch_add(1, Ordering::Relaxed);
+            20_000 + (start.wrapping_add(next) % RANGE) as u16
+        });
+        let mut free =
+            candidates.filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
+        free.next().expect("loopback has a free port")
+    })
 }
 
 fn pki(programs: &Programs, directory: &Path) -> io::Result<()> {
