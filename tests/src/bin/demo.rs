@@ -128,6 +128,8 @@ fn heading(text: &str) {
 fn rotate(plane: &ControlPlane, name: &'static str, more: &[&str]) -> Result<Stage, String> {
     let start = Instant::now();
     let mut command = atrest::rotate(plane, "run", more);
+    // Nobody else has work for this cluster.
+    command.arg("--gentle=false");
     let output = command
         .args(["--output", "json"])
         .stderr(Stdio::inherit())
@@ -178,6 +180,7 @@ fn rotate_key_encryption_key(plane: &ControlPlane, plugin: &Plugin) -> Result<St
 
     let mut arguments = vec![
         "reencrypt".to_owned(),
+        "--gentle=false".into(),
         "--output".into(),
         "json".into(),
         "--kubeconfig".into(),
