@@ -2,12 +2,13 @@
 //! does the search of what no page leads to.
 #![no_main]
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::LazyLock;
 
 use atrest_core::at_rest::{Part, Residue};
 use atrest_core::encryption_config::{EncryptionConfiguration, Server, judge};
-use atrest_core::etcd::{Database, KEY_BUCKET, Row};
+use atrest_core::etcd::{Database, KEY_BUCKET, Newest, Row};
 use libfuzzer_sys::fuzz_target;
 
 const PAGE: usize = 512;
@@ -40,6 +41,7 @@ fuzz_target!(|input: &[u8]| {
 
     for bucket in [KEY_BUCKET, b"meta"] {
         let mut room = file.len();
+        let (mut newest, mut seen) = (Newest::since(2), HashSet::new());
         let walked: Result<ControlFlow<()>, _> =
             database.walk_backwards(bucket, &mut |key, value| {
                 room = room
@@ -49,6 +51,10 @@ fuzz_target!(|input: &[u8]| {
                 if let Ok(row) = row {
                     residue.add(Part::Live, &row.pair.key, &row.pair.value);
                     assert!(row.pair.key.len() <= value.len());
+                    // Whatever a file says: no key is passed over.
+                    let is_newest = newest.is_newest(&row);
+                    let is_first = seen.insert(row.pair.key);
+                    assert!(is_newest || !is_first);
                 }
                 ControlFlow::Continue(())
             });
