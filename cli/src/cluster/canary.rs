@@ -51,10 +51,10 @@ impl ApiServer {
     pub(crate) async fn delete(
         &self,
         resource: &ApiResource,
-        namespace: &str,
+        namespace: Option<&str>,
         name: &str,
     ) -> Result<(), Error> {
-        let request = Request::delete(resource.path(Some(namespace), name));
+        let request = Request::delete(resource.path(namespace, name));
         let answer = self.send(request, OBJECT, Vec::new()).await;
         answer.map(|_| ())
     }

@@ -1,21 +1,22 @@
 //! StorageVersionMigrations (`storagemigration.k8s.io`): the cluster's own controller writes every
 //! object of a resource again.
 
+use atrest_core::at_rest::GroupResource;
 use http::{Request, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::api_server::{ApiServer, Error};
-use super::resource::ApiResource;
+use super::resource::{ApiResource, find};
 
-const GROUP: &str = "/apis/storagemigration.k8s.io";
+const RESOURCE: &str = "storageversionmigrations.storagemigration.k8s.io";
 
 /// A migration of ours.
 #[derive(Debug)]
 pub(crate) struct Migration {
-    /// Of the collection.
-    path: String,
-    pub(crate) name: String,
+    /// Where migrations are served.
+    api: ApiResource,
+    name: String,
 }
 
 /// How far a migration is.
@@ -56,49 +57,32 @@ struct Condition {
 impl ApiServer {
     /// Asks for a migration of a resource; `None` where the cluster has no such API.
     pub(crate) async fn migrate(&self, resource: &ApiResource) -> Result<Option<Migration>, Error> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Group {
-            preferred_version: Version,
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Version {
-            group_version: String,
-            version: String,
-        }
-
-        let group: Group = match self.json(GROUP).await {
-            Ok(group) => group,
-            Err(error) if error.code() == Some(404) => return Ok(None),
-            Err(error) => return Err(error),
+        let migrations = GroupResource::parse(RESOURCE);
+        let Some(api) = find(self, &migrations).await? else {
+            return Ok(None);
         };
-        let Version {
-            group_version,
-            version,
-        } = group.preferred_version;
-        let path = format!("/apis/{group_version}/storageversionmigrations");
         let migration = json!({
-            "apiVersion": group_version,
+            "apiVersion": format!("{}/{}", api.group(), api.version()),
             "kind": "StorageVersionMigration",
             "metadata": {"generateName": "atrest-"},
-            "spec": {"resource": spec(resource, &version)},
+            "spec": {"resource": spec(resource, api.version())},
         });
-        let request = Request::post(&path).header(header::CONTENT_TYPE, "application/json");
+        let request =
+            Request::post(api.list_path()).header(header::CONTENT_TYPE, "application/json");
         let body = migration.to_string().into_bytes();
         let answer = self.send(request, "application/json", body).await?;
         let created: StorageVersionMigration = serde_json::from_slice(&answer)
             .map_err(|_| Error::Garbled("StorageVersionMigration"))?;
         Ok(Some(Migration {
-            path,
+            api,
             name: created.metadata.name,
         }))
     }
 
     /// How far it is.
     pub(crate) async fn migration(&self, migration: &Migration) -> Result<MigrationState, Error> {
-        let Migration { path, name } = migration;
-        let now: StorageVersionMigration = self.json(&format!("{path}/{name}")).await?;
+        let path = migration.api.path(None, &migration.name);
+        let now: StorageVersionMigration = self.json(&path).await?;
         let conditions = now.status.conditions;
         let has = |what: &str| {
             conditions
@@ -114,11 +98,7 @@ impl ApiServer {
 
     /// Takes it away again.
     pub(crate) async fn forget(&self, migration: &Migration) -> Result<(), Error> {
-        let Migration { path, name } = migration;
-        let request = Request::delete(format!("{path}/{name}"));
-        self.send(request, "application/json", Vec::new())
-            .await
-            .map(|_| ())
+        self.delete(&migration.api, None, &migration.name).await
     }
 }
 

@@ -402,7 +402,7 @@ impl Perch {
     async fn delete(&mut self, api: &ApiResource, note: &Note) -> bool {
         let through_servers = note.names.iter().map(|name| async {
             for server in &self.servers {
-                match server.delete(api, &note.namespace, name).await {
+                match server.delete(api, Some(&note.namespace), name).await {
                     Ok(()) => return None,
                     Err(error) if error.code() == Some(404) => return None,
                     Err(_) => {}
