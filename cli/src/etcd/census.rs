@@ -51,6 +51,28 @@ pub(crate) struct Counted {
 }
 
 impl<'a> Question<'a> {
+    /// Whether everything of some resources is current by a configuration.
+    pub(crate) fn of(
+        prefix: &'a str,
+        resources: &'a [GroupResource],
+        configuration: &'a EncryptionConfiguration,
+        key_ids: &'a BTreeMap<String, String>,
+        max_listed: usize,
+    ) -> Self {
+        Self {
+            prefix,
+            resources,
+            and_others: false,
+            elsewhere: &[],
+            expectation: Some(Expectation {
+                configuration,
+                also_read_by: None,
+                key_ids,
+            }),
+            max_listed,
+        }
+    }
+
     /// What should hold, where it has wildcards and what they cover is asked for.
     pub(crate) fn wildcards(&self) -> Option<&Expectation<'a>> {
         let expectation = self.expectation.as_ref().filter(|_| self.and_others)?;

@@ -466,8 +466,7 @@ fn check_hash(path: &Path, part: &Head) -> Result<(), Failure> {
     Ok(())
 }
 
-// Larger than `atrest_files` reads, and never read as a whole.
-#[allow(clippy::disallowed_methods)]
+#[allow(clippy::disallowed_methods)] // larger than `atrest_files` reads, and never read as a whole
 fn open(path: &Path) -> Result<File, Failure> {
     File::open(path).map_err(|error| unusable(path, error))
 }

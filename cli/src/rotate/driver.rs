@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use atrest_core::at_rest::{Census, Expectation, State as ValueState};
+use atrest_core::at_rest::{Census, State as ValueState};
 use atrest_core::encryption_config::EncryptionConfiguration;
 use atrest_core::rotation::chain::{Local, Selection, Stage, Target};
 use atrest_core::rotation::{Await, CensusFacts, Facts, ServerFacts, State, Step, Stop, next};
@@ -450,18 +450,13 @@ impl<'a> Run<'a> {
             key_ids.insert(name.clone(), kms::status(socket).await?);
         }
         let flags = EtcdFlags::from(&self.settings.etcd);
-        let question = Question {
-            prefix: flags.prefix(),
-            resources: &selection.resources,
-            and_others: false,
-            elsewhere: &[],
-            expectation: Some(Expectation {
-                configuration,
-                also_read_by: None,
-                key_ids: &key_ids,
-            }),
-            max_listed: NAMED,
-        };
+        let question = Question::of(
+            flags.prefix(),
+            &selection.resources,
+            configuration,
+            &key_ids,
+            NAMED,
+        );
         let taken = Instant::now();
         let counted = etcd::census(&mut self.reached.etcd, &question, None).await?;
         let etcd::Counted {

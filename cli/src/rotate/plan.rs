@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use atrest_core::at_rest::{Census, Expectation, State as ValueState};
+use atrest_core::at_rest::{Census, State as ValueState};
 use atrest_core::encryption_config::Key;
 use atrest_core::rotation::chain::{Local, Selection, Stage, Target, describe};
 use atrest_core::secret::SecretBytes;
@@ -117,18 +117,13 @@ impl Plan {
         }
         let in_use = kms::key_ids(&file.configuration, &[]).await;
         let flags = EtcdFlags::from(&settings.etcd);
-        let question = Question {
-            prefix: flags.prefix(),
-            resources: &selection.resources,
-            and_others: false,
-            elsewhere: &[],
-            expectation: Some(Expectation {
-                configuration: &file.configuration,
-                also_read_by: None,
-                key_ids: &in_use,
-            }),
-            max_listed: NAMED,
-        };
+        let question = Question::of(
+            flags.prefix(),
+            &selection.resources,
+            &file.configuration,
+            &in_use,
+            NAMED,
+        );
         let census = etcd::census(&mut reached.etcd, &question, None)
             .await?
             .census;

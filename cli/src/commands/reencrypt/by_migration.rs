@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use atrest_core::at_rest::{Expectation, GroupResource};
+use atrest_core::at_rest::GroupResource;
 
 use super::{Report, find, servers};
 use crate::args::{Global, Reencrypt};
@@ -34,18 +34,13 @@ pub(super) async fn run(global: &Global, arguments: &Reencrypt) -> Result<ExitSt
         resources.push(find(&servers[0], name).await?);
     }
     let key_ids = kms::key_ids(&file.configuration, &arguments.kms_sockets).await;
-    let question = Question {
-        prefix: arguments.etcd.prefix(),
-        resources: &names,
-        and_others: false,
-        elsewhere: &[],
-        expectation: Some(Expectation {
-            configuration: &file.configuration,
-            also_read_by: None,
-            key_ids: &key_ids,
-        }),
-        max_listed: TO_WAKE,
-    };
+    let question = Question::of(
+        arguments.etcd.prefix(),
+        &names,
+        &file.configuration,
+        &key_ids,
+        TO_WAKE,
+    );
     if arguments.dry_run {
         super::would_rewrite(&mut etcd, &question).await?;
         return Ok(ExitStatus::Done);

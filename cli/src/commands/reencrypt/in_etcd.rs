@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use atrest_core::at_rest::{Expectation, GroupResource};
+use atrest_core::at_rest::GroupResource;
 
 use super::{Report, find, servers, would_rewrite};
 use crate::args::{Global, Reencrypt};
@@ -108,18 +108,13 @@ async fn dry_run(
 ) -> Result<ExitStatus, Failure> {
     let configuration = &file.configuration;
     let key_ids = kms::key_ids(configuration, &arguments.kms_sockets).await;
-    let question = Question {
-        prefix: arguments.etcd.prefix(),
+    let question = Question::of(
+        arguments.etcd.prefix(),
         resources,
-        and_others: false,
-        elsewhere: &[],
-        expectation: Some(Expectation {
-            configuration,
-            also_read_by: None,
-            key_ids: &key_ids,
-        }),
-        max_listed: 0,
-    };
+        configuration,
+        &key_ids,
+        0,
+    );
     would_rewrite(etcd, &question).await?;
     Ok(ExitStatus::Done)
 }
