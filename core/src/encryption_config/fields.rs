@@ -55,7 +55,8 @@ pub(super) fn shown_in_path(name: &str) -> Option<&str> {
 pub(super) fn shown(name: &str, beside_secrets: bool) -> Option<&str> {
     const LONGEST: usize = 20; // the shortest key has 24 characters in base64
     let is_word = name.len() <= LONGEST && name.bytes().all(|byte| byte.is_ascii_alphabetic());
-    let near = || WORDS.iter().any(|word| distance(word, name) <= 2);
+    let most = 2.min(name.len() / 2);
+    let near = || WORDS.iter().any(|word| distance(word, name) <= most);
     let is_short = name.len() <= SHORT_WORD && !beside_secrets;
     shown_in_path(name).or_else(|| (is_word && (is_short || near())).then_some(name))
 }

@@ -14,7 +14,8 @@ use super::{json, quirks, yaml};
 /// structure, known names of fields, and values that are public: kinds, versions, resources, names
 /// of keys and plugins that do not look like keys, timeouts, sockets. Everything else is `*`, all
 /// comments, too, which like to keep old keys. Of a file that cannot be read only the names of
-/// fields survive, for nothing in it needs to be where it belongs.
+/// fields survive, and the structure where words begin and end, for nothing in it needs to be
+/// where it belongs.
 pub fn mask(source: &[u8]) -> String {
     let transcoded = quirks::from_utf16(source).ok().flatten();
     let source = transcoded.as_ref().map_or(source, |text| text.as_bytes());
@@ -36,7 +37,10 @@ pub fn mask(source: &[u8]) -> String {
         }
         None => pieces.names(),
     }
-    render(source, &pieces.all, is_json)
+    // What the tree does not hold, a second document, need not be what it looks like.
+    let last = pieces.all.last().filter(|_| tree.is_some());
+    let read = last.map_or(0, |(span, _)| span.end);
+    render(source, &pieces.all, is_json, read)
 }
 
 /// Scalars in the order of the file, and whether each is shown.
@@ -190,7 +194,14 @@ fn is_public(field: &str, parent: &str, text: &str) -> bool {
     }
 }
 
-fn render(source: &[u8], pieces: &[(Range<usize>, bool)], is_json: bool) -> String {
+/// Characters of structure that may begin or end a word where nothing was read.
+const FEW: usize = 3;
+
+/// What separates scalars.
+const STRUCTURE: &[u8] = b"-:?[]{},\"'";
+
+/// Up to `read` all structure is left, behind it only [`FEW`] characters where a word begins or ends.
+fn render(source: &[u8], pieces: &[(Range<usize>, bool)], is_json: bool, read: usize) -> String {
     let mut masked = String::with_capacity(source.len());
     // Columns count from behind the byte order mark.
     let mut at = if source.starts_with(b"\xef\xbb\xbf") {
@@ -201,12 +212,13 @@ fn render(source: &[u8], pieces: &[(Range<usize>, bool)], is_json: bool) -> Stri
     let mut pieces = pieces.iter().peekable();
     let mut in_comment = false;
     let mut after_blank = true;
+    let mut left = FEW;
     while at < source.len() {
         while pieces.next_if(|(span, _)| span.end <= at).is_some() {}
         let piece = pieces.peek().filter(|(span, _)| span.start <= at);
         if let Some((span, true)) = piece {
             masked.extend(source[at..span.end].iter().map(|byte| char::from(*byte)));
-            (at, in_comment, after_blank) = (span.end, false, false);
+            (at, in_comment, after_blank, left) = (span.end, false, false, FEW);
             continue;
         }
         let structure = piece.is_none() && !in_comment;
@@ -214,10 +226,17 @@ fn render(source: &[u8], pieces: &[(Range<usize>, bool)], is_json: bool) -> Stri
         if length > 0 {
             masked.push('\n');
             at += length;
-            (in_comment, after_blank) = (false, true);
+            (in_comment, after_blank, left) = (false, true, FEW);
             continue;
         }
         let byte = source[at];
+        let is_structure = structure && STRUCTURE.contains(&byte);
+        let is_shown = is_structure && (at < read || left > 0 || ends_word(&source[at..]));
+        left = match byte {
+            b' ' | b'\t' => FEW,
+            _ if is_structure => left.saturating_sub(1),
+            _ => 0,
+        };
         at += 1;
         match byte {
             b' ' | b'\t' | b'\r' => masked.push(' '),
@@ -225,7 +244,7 @@ fn render(source: &[u8], pieces: &[(Range<usize>, bool)], is_json: bool) -> Stri
                 masked.push('#');
                 in_comment = true;
             }
-            _ if structure && b"-:?[]{},\"'".contains(&byte) => masked.push(char::from(byte)),
+            _ if is_shown => masked.push(char::from(byte)),
             // The rest of a scalar that is counted already.
             _ if byte & 0xc0 == 0x80 => {}
             _ => masked.push('*'),
@@ -233,6 +252,13 @@ fn render(source: &[u8], pieces: &[(Range<usize>, bool)], is_json: bool) -> Stri
         after_blank = matches!(byte, b' ' | b'\t');
     }
     masked
+}
+
+/// Whether nothing is left of the word but a little structure.
+fn ends_word(rest: &[u8]) -> bool {
+    let word = rest.split(u8::is_ascii_whitespace).next();
+    let word = word.unwrap_or_default();
+    word.len() <= FEW && word.iter().all(|byte| STRUCTURE.contains(byte))
 }
 
 /// The length of the line break that begins here, as the reader of the format counts lines.
@@ -316,14 +342,18 @@ resources: [*******
         assert_eq!(mask(source.as_bytes()), masked);
         assert_eq!(
             mask(b"{\"secret\":\"c2Vj\",\"timeout\": \"3s\","),
-            "{\"secret\":\"****\",\"timeout\": \"3s\","
+            "{\"secret\":\"******\"timeout\": \"3s\","
+        );
+        assert_eq!(
+            mask(b"{\x1f\n  \"name\": \"x,]{:{X:]x\", {[[[[[[[ x-y\n  \"secret\": \"c2Vj\"},"),
+            "{*\n  \"name\": \"**********\", {[[**[[[ ***\n  \"secret\": \"****\"},"
         );
     }
 
     #[test]
     fn lines_and_columns_are_kept() {
         for (source, masked) in [
-            ("\u{feff}a: b\r\nc: \u{e9}\u{301}\r", "a: *\nc: **\n"),
+            ("\u{feff}a: b\r\nc: \u{e9}\u{301}\r", "*: *\n*: **\n"),
             ("#\u{85}a\u{2028}\tb: c", "#\n*\n *: *"),
             ("{\r\n\"name\":\t1\u{2028}}", "{ \n\"name\": **}"),
         ] {
@@ -334,7 +364,7 @@ resources: [*******
             .flat_map(u16::to_le_bytes)
             .collect();
         assert_eq!(mask(&utf16), "kind: *\n");
-        assert_eq!(mask(b"kind: \xff\xfe\x80\x00\x1b[31m"), "kind: ****[***");
+        assert_eq!(mask(b"kind: \xff\xfe\x80\x00\x1b[31m"), "kind: ********");
         assert_eq!(mask(b""), "");
     }
 }

@@ -48,8 +48,9 @@ impl Random {
             .collect()
     }
 
+    /// So long that chance does not make one of the words that are said of every file.
     fn words(&mut self, separator: &str) -> String {
-        let words: Vec<_> = (0..4).map(|_| self.letters(LOWER, 6)).collect();
+        let words: Vec<_> = (0..4).map(|_| self.letters(LOWER, 8)).collect();
         words.join(separator)
     }
 
