@@ -67,10 +67,12 @@ pub(crate) fn prepare() -> Result<Measure, String> {
         secrets: sizes.iter().copied().min().unwrap_or(2_000),
         bytes: 16 * KIB,
     });
-    Ok(Box::new(move || measure(&loads, rounds)))
+    let only = env::var("ATREST_BENCH_ONLY").ok();
+    Ok(Box::new(move || measure(&loads, rounds, only.as_deref())))
 }
 
-fn measure(loads: &[Load], rounds: usize) -> Result<Measured, String> {
+/// Of the contenders those whose name holds `only`, for who works on one of them.
+fn measure(loads: &[Load], rounds: usize, only: Option<&str>) -> Result<Measured, String> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -88,14 +90,19 @@ fn measure(loads: &[Load], rounds: usize) -> Result<Measured, String> {
         eprintln!("{}: storing", load.name());
         let mut arena = Arena::start(&runtime, population)?;
         for round in 0..rounds {
-            for contender in contenders(*load, round) {
+            let contenders = contenders(*load, round);
+            let is_wanted = |it: &Contender| only.is_none_or(|only| it.name().contains(only));
+            for contender in contenders.into_iter().filter(is_wanted) {
                 let sample = arena.run(contender)?;
                 eprintln!(
-                    "{}, round {}: {:?} {:.0}/s{}",
+                    "{}, round {}: {:?} {:.0}/s, CPU s {:.1} + {:.1} + {:.1}{}",
                     load.name(),
                     round + 1,
                     contender,
                     load.secrets as f64 / sample.seconds,
+                    sample.server_cpu.as_secs_f64(),
+                    sample.etcd_cpu.as_secs_f64(),
+                    sample.client_cpu.as_secs_f64(),
                     if sample.left > 0 {
                         format!(", LEFT {}", sample.left)
                     } else {
@@ -105,7 +112,7 @@ fn measure(loads: &[Load], rounds: usize) -> Result<Measured, String> {
                 samples.push((*load, sample));
             }
         }
-        if load.secrets == MAIN && load.bytes == KIB {
+        if load.secrets == MAIN && load.bytes == KIB && only.is_none() {
             for (heading, promises, raw) in side_load::measure(&mut arena)? {
                 measured.tables.push(heading);
                 measured.promises.extend(promises);
