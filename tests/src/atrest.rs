@@ -1,6 +1,7 @@
 //! `atrest` as a user runs it.
 
 use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -91,4 +92,42 @@ pub fn rotate(plane: &ControlPlane, action: &str, more: &[&str]) -> Command {
     ]);
     arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
     command(arguments)
+}
+
+/// A rotation.yaml that lists the first servers of the control plane. What the tests change is at its
+/// end.
+pub fn rotation_yaml(plane: &ControlPlane, servers: usize, more: &str) -> PathBuf {
+    let directory = plane.directory().display();
+    let mut text = String::from("apiVersion: atrest/v1\nkind: Rotation\nservers:\n");
+    for (i, server) in plane.servers.iter().take(servers).enumerate() {
+        text += &format!(
+            "- {{name: cp{}, url: \"{}\", file: {}}}\n",
+            i + 1,
+            server.url,
+            server.encryption_config.display(),
+        );
+    }
+    text += &format!(
+        "etcd:
+  endpoints: [\"{}\"]
+  caFile: {directory}/pki/etcd/ca.crt
+  certFile: {directory}/pki/apiserver-etcd-client.crt
+  keyFile: {directory}/pki/apiserver-etcd-client.key
+stateDir: {directory}/state
+{more}",
+        plane.etcd.endpoint,
+    );
+    let path = plane.directory().join("rotation.yaml");
+    std::fs::write(&path, text).expect("our directory");
+    path
+}
+
+/// A rotation by a rotation.yaml, with an administrator's kubeconfig.
+pub fn rotate_by(plane: &ControlPlane, file: &Path, action: &str, more: &[&str]) -> Command {
+    let mut command = command(["rotate", action, "--yes", "--file"]);
+    command.arg(file).arg("--kubeconfig");
+    command.arg(&plane.servers[0].kubeconfig);
+    let timeout = format!("{}s", plane.request_timeout().as_secs());
+    command.args(["--request-timeout", &timeout]).args(more);
+    command
 }

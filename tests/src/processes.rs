@@ -378,7 +378,7 @@ impl ControlPlane {
             ("tls-cert-file", pki("apiserver.crt")),
             ("tls-private-key-file", pki("apiserver.key")),
         ];
-        let mut command = Command::new(self.programs.path("kube-apiserver"));
+        let mut command = self.on_a_machine_of_its_own(i, "kube-apiserver");
         for (name, value) in flags {
             command.arg(format!("--{name}={value}"));
         }
@@ -398,6 +398,36 @@ impl ControlPlane {
         }
         let process = start(&self.keeper, &mut command, &server.log);
         self.servers[i].process = Some(process);
+    }
+
+    /// A program under a host name that no other server has: API servers know each other by theirs.
+    fn on_a_machine_of_its_own(&self, i: usize, program: &str) -> Command {
+        let program = self.programs.path(program);
+        if self.options.servers == 1 && i == 0 {
+            return Command::new(program);
+        }
+        let mut command = Command::new("unshare");
+        command.arg("--uts");
+        if !rustix::process::geteuid().is_root() {
+            command.args(["--user", "--map-root-user"]);
+        }
+        let script = r#"echo "$0" > /proc/sys/kernel/hostname && exec "$@""#;
+        command.args(["sh", "-c", script, &format!("atrest-cp{}", i + 1)]);
+        command.arg(program);
+        command
+    }
+
+    /// Starts one more API server, with the file of the first one as it is now.
+    pub fn add_server(&mut self) {
+        let i = self.servers.len();
+        let [port] = free_ports::<1>();
+        let content =
+            fs::read_to_string(&self.servers[0].encryption_config).expect("our directory");
+        let server = self.prepare_server(i, port);
+        fs::write(&server.encryption_config, content).expect("our directory");
+        self.servers.push(server);
+        self.launch(i);
+        self.wait_ready(i);
     }
 
     fn wait_ready(&mut self, i: usize) {

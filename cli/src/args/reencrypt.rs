@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, ValueEnum};
+use serde::{Deserialize, Serialize};
 
 use super::{EtcdFlags, KmsSocket};
 
@@ -42,10 +43,12 @@ pub(crate) struct Reencrypt {
 }
 
 /// What rewrites.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Engine {
     /// The API servers, asked by empty patches. With --etcd-endpoints the objects are found by etcd's keys,
     /// not by lists.
+    #[default]
     Api,
     /// This program, in etcd: ten times as fast, and past admission and audit.
     Etcd,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::reencrypt::Pace;
+use super::reencrypt::{Engine, Pace};
 use super::{EtcdFlags, KmsSocket};
 
 /// Rotate the key (or the provider) that writes, and prove it from etcd's bytes. Without a
@@ -57,22 +57,69 @@ pub(crate) struct RotateFlags {
     /// Where the journal is kept [default: /var/lib/atrest].
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
+    /// Go on with a run whose machine and state directory are lost, from its escrow; of `resume`.
+    #[arg(long, global = true, value_name = "RUN", value_parser = run)]
+    pub(crate) adopt_run: Option<String>,
     /// Do not ask before the first change.
     #[arg(long, short = 'y', global = true)]
     pub(crate) yes: bool,
     /// Keep the old key readable for this long before it is dropped, such as 30m or 24h.
     #[arg(long, global = true, value_name = "DURATION", value_parser = duration)]
     pub(crate) hold: Option<std::time::Duration>,
+    /// Stop cleanly before this time, RFC 3339 or HH:MM of this machine, with exit status 4; the next
+    /// run goes on at the object.
+    #[arg(long, global = true, value_name = "TIME", value_parser = time)]
+    pub(crate) until: Option<jiff::Timestamp>,
+    /// Stop cleanly after this long, such as 2h, with exit status 4.
+    #[arg(long, global = true, value_name = "DURATION", value_parser = duration)]
+    pub(crate) max_duration: Option<std::time::Duration>,
+    /// Wait until this time, RFC 3339 or HH:MM of this machine, before anything is looked at.
+    #[arg(long, global = true, value_name = "TIME", value_parser = time, requires = "yes")]
+    pub(crate) not_before: Option<jiff::Timestamp>,
     /// The API servers' own --request-timeout: how long a write may be in flight.
     #[arg(long, global = true, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     pub(crate) request_timeout: std::time::Duration,
     /// How long an API server may take to load its file before the run stops.
     #[arg(long, global = true, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     pub(crate) load_timeout: std::time::Duration,
+    /// What rewrites.
+    #[arg(long, global = true, value_enum, value_name = "ENGINE", default_value_t = Engine::Api)]
+    pub(crate) engine: Engine,
     #[command(flatten)]
     pub(crate) pace: Pace,
     #[command(flatten)]
     pub(crate) etcd: EtcdFlags,
+}
+
+/// It becomes part of file names.
+fn run(text: &str) -> Result<String, String> {
+    let is_known = |byte: u8| byte.is_ascii_alphanumeric();
+    match !text.is_empty() && text.bytes().all(is_known) {
+        true => Ok(text.to_owned()),
+        false => Err("not the id of a run, such as 20261201T043000000Z".into()),
+    }
+}
+
+/// The time of a day is the next one.
+fn time(text: &str) -> Result<jiff::Timestamp, String> {
+    if let Ok(time) = text.parse() {
+        return Ok(time);
+    }
+    let now = jiff::Zoned::now();
+    let time: jiff::civil::Time = text
+        .parse()
+        .map_err(|_| "not a time such as 04:30 or 2026-12-01T04:30:00Z")?;
+    let next = |date: jiff::civil::Date| date.to_datetime(time).to_zoned(now.time_zone().clone());
+    let today = next(now.date()).map_err(|error| error.to_string())?;
+    let next = match today > now {
+        true => today,
+        false => now
+            .date()
+            .tomorrow()
+            .and_then(next)
+            .map_err(|error| error.to_string())?,
+    };
+    Ok(next.timestamp())
 }
 
 fn duration(text: &str) -> Result<std::time::Duration, String> {

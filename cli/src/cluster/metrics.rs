@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use atrest_core::at_rest::Reads;
+use serde::{Deserialize, Serialize};
 
 const LOADED: &str = "apiserver_encryption_config_controller_last_config_info";
 const TRANSFORMATIONS: &str = "apiserver_storage_transformation_operations_total";
@@ -11,12 +12,13 @@ const KEY_IDS: &str = "apiserver_envelope_encryption_key_id_hash_total";
 const KEY_ID_STATUS: &str =
     "apiserver_envelope_encryption_key_id_hash_status_last_timestamp_seconds";
 const STARTED: &str = "process_start_time_seconds";
+const RELOADS: &str = "apiserver_encryption_config_controller_automatic_reloads_total";
 
 /// One answer of one process.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Metrics {
-    /// When the process started, as it says it.
-    started: String,
+    /// Which process answered, and how often it has changed what it runs with.
+    pub(crate) process: Process,
     /// The SHA-256, in hex, of the EncryptionConfiguration that it has loaded; `None` before
     /// Kubernetes 1.34, and where no file is configured.
     pub(crate) loaded_config: Option<String>,
@@ -29,6 +31,15 @@ pub(crate) struct Metrics {
     pub(crate) current_key_ids: BTreeMap<String, String>,
 }
 
+/// A server that is another, or has loaded another file, is not equal to what it was.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct Process {
+    /// As it says it.
+    started: String,
+    /// Files that it loaded since.
+    reloads: u64,
+}
+
 impl Metrics {
     /// Reads Prometheus' text format. What is not understood is passed over.
     pub(crate) fn parse(text: &str) -> Self {
@@ -39,7 +50,11 @@ impl Metrics {
                 continue;
             };
             match name {
-                STARTED => metrics.started = sample.value.to_owned(),
+                STARTED => metrics.process.started = sample.value.to_owned(),
+                RELOADS if sample.label("status") == Some("success") => {
+                    metrics.process.reloads += sample.count();
+                }
+                RELOADS => {}
                 LOADED => metrics.note_config(&sample),
                 TRANSFORMATIONS => metrics.note_read(sample),
                 KEY_IDS => metrics.note_key_id(sample),
@@ -88,7 +103,8 @@ impl Metrics {
 
     /// What was read of a resource since an earlier answer; `None` where that was another process's.
     pub(crate) fn reads_since(&self, before: &Self, resource: &str) -> Option<Reads> {
-        if self.started.is_empty() || self.started != before.started {
+        let started = &self.process.started;
+        if started.is_empty() || *started != before.process.started {
             return None;
         }
         let of_it =
@@ -143,7 +159,14 @@ impl<'t> Sample<'t> {
     fn of_interest(line: &'t str) -> Option<(&'t str, Self)> {
         let end = line.find(['{', ' '])?;
         let (name, rest) = line.split_at(end);
-        let known = [LOADED, TRANSFORMATIONS, KEY_IDS, KEY_ID_STATUS, STARTED];
+        let known = [
+            LOADED,
+            TRANSFORMATIONS,
+            KEY_IDS,
+            KEY_ID_STATUS,
+            STARTED,
+            RELOADS,
+        ];
         if !known.contains(&name) {
             return None;
         }
@@ -213,6 +236,19 @@ mod tests {
     }
 
     #[test]
+    fn a_process_that_loaded_another_file_is_another() {
+        let line = |status: &str, count: u32| {
+            format!("{RELOADS}{{apiserver_id_hash=\"sha256:aa\",status=\"{status}\"}} {count}\n")
+        };
+        let process = |success, failure| {
+            metrics(&[line("success", success), line("failure", failure)]).process
+        };
+        assert_eq!(process(1, 0), process(1, 5));
+        assert_ne!(process(1, 0), process(2, 0));
+        assert_ne!(process(0, 0), Metrics::default().process);
+    }
+
+    #[test]
     fn only_what_moved_of_the_resource_is_given() {
         let before = metrics(&[
             read("secrets", "new:", "1.000001e+06"),
@@ -248,7 +284,10 @@ mod tests {
     fn another_process_says_nothing() {
         let before = metrics(&[read("secrets", "new:", "3")]);
         let restarted = Metrics {
-            started: "1.8e+09".into(),
+            process: Process {
+                started: "1.8e+09".into(),
+                reloads: 0,
+            },
             ..before.clone()
         };
         assert_eq!(restarted.reads_since(&before, "secrets"), None);

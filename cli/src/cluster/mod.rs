@@ -3,6 +3,7 @@
 mod api_server;
 mod canary;
 mod envelope;
+mod lease;
 mod metadata;
 mod metrics;
 mod migration;
@@ -10,7 +11,9 @@ mod resource;
 mod served;
 
 pub(crate) use self::api_server::{ApiServer, Error};
+pub(crate) use self::lease::Lease;
 pub(crate) use self::metadata::{Object, PAGE, Page};
+pub(crate) use self::metrics::Process;
 pub(crate) use self::migration::{Migration, MigrationState};
 pub(crate) use self::resource::{ApiResource, find};
 pub(crate) use self::served::{served, stored};

@@ -101,6 +101,7 @@ async fn through_api(global: &Global, arguments: &Reencrypt) -> Result<ExitStatu
                 }
             },
             behind: None,
+            until: None,
             pace: Pace::default().with(&arguments.pace),
             progress: &progress,
         };

@@ -1,9 +1,14 @@
 //! `atrest rotate`
 
-use crate::args::{Global, Output, Rotate, RotateAction, RotateFlags};
+use std::path::Path;
+
+use crate::args::{Engine, Global, Output, Rotate, RotateAction, RotateFlags};
 use crate::commands::confirmed;
 use crate::report;
-use crate::rotate::{Journal, Lock, Plan, Report, Run, Settings, begin, state_dir};
+use crate::rotate::rewrite::etcd::SKIPPED;
+use crate::rotate::{
+    Journal, Lock, Plan, Reached, Report, Run, Settings, adopt, begin, opened, state_dir,
+};
 use crate::status::{ExitStatus, Failure};
 
 /// Runs the command.
@@ -12,36 +17,54 @@ pub(crate) async fn run(global: &Global, arguments: &Rotate) -> Result<ExitStatu
     let state_dir = state_dir(flags)?;
     match arguments.action.unwrap_or(RotateAction::Plan) {
         RotateAction::Plan => {
-            let plan = Plan::make(global, &Settings::resolve(flags)?).await?;
+            let newest = Journal::newest(&state_dir)?;
+            let plan =
+                Plan::make(global, &Settings::resolve(flags)?, &ours(newest.as_ref())).await?;
             report::render(global.output, &plan, || plan.text())?;
             Ok(ExitStatus::Done)
         }
         RotateAction::Run => {
             let settings = Settings::resolve(flags)?;
+            opened(flags).await;
             let _lock = Lock::acquire(&state_dir)?;
-            let unfinished = Journal::newest(&state_dir)?.filter(|run| !run.is_done());
-            if let Some(unfinished) = unfinished.as_ref().filter(|run| run.has_written()) {
+            let newest = Journal::newest(&state_dir)?;
+            let is_under_way = |run: &&Journal| !run.is_done() && run.has_written();
+            if let Some(unfinished) = newest.as_ref().filter(is_under_way) {
                 return Err(
                     Failure::unusable(format!("run {} is not finished", unfinished.run))
                         .hint("atrest rotate resume goes on with it"),
                 );
             }
-            let plan = Plan::make(global, &settings).await?;
+            let ended = newest.as_ref().map(|run| run.run.clone());
+            let plan = Plan::make(global, &settings, &ours(newest.as_ref())).await?;
             if !global.quiet {
                 report::say(plan.text());
+                if flags.engine == Engine::Etcd {
+                    report::say(SKIPPED);
+                }
             }
             if !flags.yes {
                 ask()?;
             }
-            if let Some(unchanged) = unfinished {
+            if let Some(unchanged) = newest.filter(|run| !run.is_done()) {
                 unchanged.abandon()?;
             }
-            let journal = begin(&state_dir, settings, plan.etcd_id.clone())?;
-            drive(global, flags, journal).await
+            let journal = begin(&state_dir, settings, plan.etcd_id.clone(), None)?;
+            drive(global, flags, journal, ended.as_deref()).await
         }
         RotateAction::Resume => {
+            opened(flags).await;
             let _lock = Lock::acquire(&state_dir)?;
-            let journal = newest(&state_dir)?;
+            let known = Journal::newest(&state_dir)?;
+            if let Some(run) = &flags.adopt_run
+                && known.as_ref().is_none_or(|known| known.run != *run)
+            {
+                let settings = Settings::resolve(flags)?;
+                let etcd_id = Reached::connect(global, &settings).await?.etcd.cluster_id;
+                let journal = adopt(&state_dir, settings, etcd_id, run)?;
+                return drive(global, flags, journal, Some(run)).await;
+            }
+            let mut journal = known.ok_or_else(|| no_run(&state_dir))?;
             if journal.is_done() {
                 report::say(format!(
                     "run {} is finished; there is nothing to resume",
@@ -49,32 +72,45 @@ pub(crate) async fn run(global: &Global, arguments: &Rotate) -> Result<ExitStatu
                 ));
                 return status(global, &journal).await;
             }
-            drive(global, flags, journal).await
+            if flags.file.is_some() {
+                journal.join(&Settings::resolve(flags)?.servers)?;
+            }
+            drive(global, flags, journal, None).await
         }
         RotateAction::Status => status(global, &newest(&state_dir)?).await,
     }
 }
 
-fn newest(state_dir: &std::path::Path) -> Result<Journal, Failure> {
-    Journal::newest(state_dir)?.ok_or_else(|| {
-        Failure::unusable(format!("there is no run in {}", state_dir.display()))
-            .hint("name the run's directory with --state-dir, or begin with atrest rotate run")
-    })
+/// The run that this machine knows is nobody else's.
+fn ours(newest: Option<&Journal>) -> Vec<&str> {
+    newest.iter().map(|run| run.run.as_str()).collect()
+}
+
+fn newest(state_dir: &Path) -> Result<Journal, Failure> {
+    Journal::newest(state_dir)?.ok_or_else(|| no_run(state_dir))
+}
+
+fn no_run(state_dir: &Path) -> Failure {
+    Failure::unusable(format!("there is no run in {}", state_dir.display()))
+        .hint("name the run's directory with --state-dir, or begin with atrest rotate run")
 }
 
 async fn drive(
     global: &Global,
     flags: &RotateFlags,
     journal: Journal,
+    ended: Option<&str>,
 ) -> Result<ExitStatus, Failure> {
     let state_dir = journal.directory();
     let has_written = journal.has_written();
-    let run = Run::new(global, flags, journal)
-        .await
-        .map_err(|failure| match has_written {
-            true => failure.in_the_middle("nothing was changed since"),
-            false => failure,
-        })?;
+    let ended: Vec<_> = ended.into_iter().collect();
+    let run =
+        Run::new(global, flags, journal, &ended)
+            .await
+            .map_err(|failure| match has_written {
+                true => failure.in_the_middle("nothing was changed since"),
+                false => failure,
+            })?;
     let proof = run.drive().await?;
     if global.output == Output::Text {
         report::text(&format!(

@@ -6,16 +6,21 @@ use std::time::{Duration, Instant};
 use atrest_core::at_rest::{Census, State as ValueState};
 use atrest_core::encryption_config::EncryptionConfiguration;
 use atrest_core::rotation::chain::{Local, Selection, Stage, Target};
-use atrest_core::rotation::{Await, CensusFacts, Facts, ServerFacts, State, Step, Stop, next};
+use atrest_core::rotation::{
+    Await, CensusFacts, Facts, Progress as Since, ServerFacts, State, Step, Stop, next,
+};
 
 use super::escrow;
+use super::hand::{self, Hand, Means, Task};
 use super::journal::{Journal, Record};
-use super::observe::{Observed, Reached, check_leases, observe, stored_here};
-use super::rewrite::{SetAside, Source, Steward, api};
+use super::lease::Lease;
+use super::observe::{Observed, Reached, alive_servers, check_count, observe, stored_here};
+use super::rewrite::SetAside;
 use super::settings::{Settings, To};
 use super::target::{kms_provider, no_provider_in_use, provider_in_use};
+use super::window::Window;
 use crate::args::{EtcdFlags, Global, RotateFlags};
-use crate::cluster::{self, ApiServer};
+use crate::cluster::{self, ApiServer, Process};
 use crate::configuration;
 use crate::etcd::{self, Question};
 use crate::kms;
@@ -38,12 +43,16 @@ pub(crate) struct Run<'a> {
     settings: Settings,
     etcd_id: String,
     reached: Reached,
+    lease: Lease,
     /// Records that earlier processes of the run left.
     taken_up: usize,
     /// The key that is minted, or the plugin that is moved to.
     target: Option<Target>,
     census: Option<(Census, i64, Instant)>,
     set_aside: Vec<SetAside>,
+    /// API servers that were seen to run.
+    alive: usize,
+    window: Window,
     /// When the barrier was recorded, or later: when this process began.
     barrier_seen: Instant,
     /// Since when the server that is waited for has not loaded its file.
@@ -60,11 +69,13 @@ pub(crate) struct Proof {
 }
 
 impl<'a> Run<'a> {
-    /// Takes up the journal where it ends: at its beginning, or anywhere.
+    /// Takes up the journal where it ends: at its beginning, or anywhere. The cluster's Lease may be held
+    /// by runs that are ours to end.
     pub(crate) async fn new(
         global: &'a Global,
         flags: &RotateFlags,
         journal: Journal,
+        ours: &[&str],
     ) -> Result<Self, Failure> {
         let damaged = || Failure::unusable("the journal has no beginning");
         let (pinned, etcd_id) = journal.settings().ok_or_else(damaged)?;
@@ -77,6 +88,8 @@ impl<'a> Run<'a> {
             ))
             .hint("check --kubeconfig, and the etcd endpoints of the run"));
         }
+        let holder = journal.holder().ok_or_else(damaged)?;
+        let lease = Lease::take(&reached.servers, holder, ours, State::Lock.name()).await?;
         for server in &settings.servers {
             // What a run that was killed between creating and renaming left behind.
             atrest_files::remove_leftover(&server.file).map_err(Failure::unusable)?;
@@ -87,9 +100,12 @@ impl<'a> Run<'a> {
             settings,
             etcd_id,
             reached,
+            lease,
             target: None,
             census: None,
             set_aside: Vec::new(),
+            alive: 0,
+            window: Window::of(flags)?,
             barrier_seen: Instant::now(),
             waiting: None,
             state: None,
@@ -106,7 +122,7 @@ impl<'a> Run<'a> {
                 false => failure,
             }
         })?;
-        self.done()
+        self.done().await
     }
 
     async fn go_on(&mut self) -> Result<(), Failure> {
@@ -114,16 +130,18 @@ impl<'a> Run<'a> {
         loop {
             let (facts, observed) = self.facts().await?;
             let step = next(&facts);
-            self.enter(step.state(&facts))?;
+            if !matches!(step, Step::Stop(_)) {
+                self.enter(step.state(&facts))?;
+            }
             match step {
                 Step::Mint => self.mint(&observed)?,
-                Step::AddRead(i) => self.write(i, &observed[i], Stage::Reads)?,
-                Step::Promote(i) => self.write(i, &observed[i], Stage::Writes)?,
-                Step::DropRead(i) => self.write(i, &observed[i], Stage::Only)?,
+                Step::AddRead(i) => self.write(i, &observed[i], Stage::Reads).await?,
+                Step::Promote(i) => self.write(i, &observed[i], Stage::Writes).await?,
+                Step::DropRead(i) => self.write(i, &observed[i], Stage::Only).await?,
                 Step::Await(Await::Load(i)) => self.await_load(i, &observed[i]).await?,
                 Step::Await(Await::InFlight) => self.await_in_flight().await,
                 Step::Await(Await::Hold) => return Err(self.hold()),
-                Step::RecordBarrier => self.record_barrier().await?,
+                Step::RecordBarrier => self.record_barrier(&observed).await?,
                 Step::Rewrite => self.rewrite(&observed).await?,
                 Step::Verify => self.verify(&observed).await?,
                 Step::Stop(stop) => return Err(self.stopped(stop)),
@@ -174,7 +192,9 @@ impl<'a> Run<'a> {
     async fn facts(&mut self) -> Result<(Facts, Vec<Observed>), Failure> {
         let mut observed = Vec::new();
         let mut servers = Vec::new();
-        for (server, api) in self.settings.servers.iter().zip(&self.reached.servers) {
+        let barrier = self.barrier();
+        let all = self.settings.servers.iter().zip(&self.reached.servers);
+        for (i, (server, api)) in all.enumerate() {
             let seen = observe(server, api).await?;
             let file = match &self.target {
                 None => Stage::Absent,
@@ -186,10 +206,11 @@ impl<'a> Run<'a> {
             servers.push(ServerFacts {
                 file,
                 loaded: seen.is_loaded(),
+                disturbed: seen.process.is_none()
+                    || seen.process.as_ref() != barrier.processes.get(i),
             });
             observed.push(seen);
         }
-        let barrier = self.barrier();
         let census = self
             .census
             .as_ref()
@@ -200,33 +221,58 @@ impl<'a> Run<'a> {
             });
         let facts = Facts {
             key_missing: self.target.is_none(),
+            unlisted: self.look_for_others(&observed).await?,
             servers,
-            barrier: barrier.reached,
-            rewritten: barrier.passes > 0,
-            set_aside: barrier.set_aside,
-            passes: barrier.passes,
+            progress: barrier.since,
             in_flight_over: self.in_flight_left().is_zero(),
             census,
             hold_over: self.hold_left().is_zero(),
+            window_over: self.window.is_over(),
         };
         Ok((facts, observed))
+    }
+
+    /// Whether API servers run that are not listed: by the identity Leases, as any server shows them.
+    async fn look_for_others(&mut self, observed: &[Observed]) -> Result<bool, Failure> {
+        let mut failed = None;
+        for (api, seen) in self.reached.servers.iter().zip(observed) {
+            if seen.process.is_none() {
+                continue;
+            }
+            match alive_servers(api).await {
+                Ok(alive) => {
+                    self.alive = alive;
+                    return Ok(alive != self.settings.servers.len());
+                }
+                Err(failure) => failed = Some(failure),
+            }
+        }
+        // Before every server has loaded its file nothing is done that this could forbid.
+        let failed = failed.filter(|_| observed.iter().all(Observed::is_loaded));
+        failed.map_or(Ok(false), Err)
     }
 
     fn selection(&self, configuration: &EncryptionConfiguration) -> Result<Selection, Failure> {
         Selection::new(configuration, &self.settings.resources()).map_err(Failure::unusable)
     }
 
-    /// What the journal says since the last file that was written before the barrier.
+    /// What the journal says since the newest barrier.
     fn barrier(&self) -> Barrier {
         let mut barrier = Barrier::default();
         for (i, record) in self.journal.records.iter().enumerate() {
+            if i == self.taken_up {
+                barrier.since.take_up();
+            }
             match record {
-                // A server that had to be brought up again may have written with the old key.
-                Record::Write { stage, .. } if stage != "only" => barrier = Barrier::default(),
-                Record::Barrier { revision, .. } => {
+                Record::Barrier {
+                    revision,
+                    processes,
+                    ..
+                } => {
                     barrier = Barrier {
-                        reached: true,
                         revision: Some(*revision),
+                        processes: processes.clone(),
+                        proven_at: barrier.proven_at,
                         ..Barrier::default()
                     };
                 }
@@ -234,14 +280,8 @@ impl<'a> Run<'a> {
                 Record::Reached { resource, object } if i < self.taken_up => {
                     barrier.behind.insert(resource.clone(), object.clone());
                 }
-                // An earlier process's rewrite counts if it left nothing; else it is tried again.
-                Record::Rewrote { set_aside, .. } if i < self.taken_up => {
-                    barrier.passes = u32::from(*set_aside == 0);
-                    barrier.behind.clear();
-                }
                 Record::Rewrote { set_aside, .. } => {
-                    barrier.passes += 1;
-                    barrier.set_aside = *set_aside;
+                    barrier.since.rewrite(*set_aside);
                     barrier.behind.clear();
                 }
                 Record::Verified {
@@ -254,6 +294,9 @@ impl<'a> Run<'a> {
                 }
                 _ => {}
             }
+        }
+        if self.journal.records.len() == self.taken_up {
+            barrier.since.take_up();
         }
         barrier
     }
@@ -279,11 +322,7 @@ impl<'a> Run<'a> {
         let local = local.ok_or_else(no_provider_in_use)?;
         let run = self.journal.run.clone();
         let key = escrow::find_or_mint(&self.settings, &run, &self.etcd_id, local)?;
-        self.journal.append(Record::Minted {
-            provider: local.name().into(),
-            name: key.name.clone(),
-            fingerprint: key.secret.fingerprint().to_string(),
-        })?;
+        self.journal.append(Record::minted(local, &key))?;
         let paths = escrow::paths(&self.settings, &run);
         let places: Vec<_> = paths
             .iter()
@@ -298,7 +337,14 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn write(&mut self, i: usize, observed: &Observed, stage: Stage) -> Result<(), Failure> {
+    /// Every writing step begins with this.
+    async fn keep_lease(&mut self) -> Result<(), Failure> {
+        let state = self.state.unwrap_or(State::Plan).name();
+        self.lease.keep(&self.reached.servers, state).await
+    }
+
+    async fn write(&mut self, i: usize, observed: &Observed, stage: Stage) -> Result<(), Failure> {
+        self.keep_lease().await?;
         let Some(target) = &self.target else {
             return Err(Failure::unusable("there is no target yet"));
         };
@@ -339,10 +385,10 @@ impl<'a> Run<'a> {
         };
         if since.elapsed() > self.settings.load_timeout {
             let file = server.file.display();
-            let why = match (observed.reachable, &observed.loaded) {
-                (false, _) => "it cannot be reached".to_owned(),
-                (true, None) => "it reports no hash of a loaded configuration".to_owned(),
-                (true, Some(loaded)) => format!(
+            let why = match (&observed.process, &observed.loaded) {
+                (None, _) => "it cannot be reached".to_owned(),
+                (Some(_), None) => "it reports no hash of a loaded configuration".to_owned(),
+                (Some(_), Some(loaded)) => format!(
                     "it runs with {}",
                     loaded.chars().take(8).collect::<String>()
                 ),
@@ -361,11 +407,17 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    async fn record_barrier(&mut self) -> Result<(), Failure> {
+    async fn record_barrier(&mut self, observed: &[Observed]) -> Result<(), Failure> {
+        // Of the look that found every server so, not of one that would miss what came between.
+        let processes = observed.iter().filter_map(|seen| seen.process.clone());
+        let processes: Vec<_> = processes.collect();
+        self.say_who_changed(&processes);
         let revision = self.reached.etcd.revision().await?;
+        self.census = None;
         self.journal.append(Record::Barrier {
             revision,
             at: now(),
+            processes,
         })?;
         self.barrier_seen = Instant::now();
         self.say(&format!(
@@ -374,15 +426,40 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    fn say_who_changed(&self, now: &[Process]) {
+        let before = self.barrier().processes;
+        let servers = self.settings.servers.iter().zip(before.iter().zip(now));
+        for (server, _) in servers.filter(|(_, (before, now))| before != now) {
+            self.say(&format!(
+                "{}: has restarted or loaded another file; what it may have written is rewritten",
+                server.name
+            ));
+        }
+    }
+
     async fn rewrite(&mut self, observed: &[Observed]) -> Result<(), Failure> {
+        self.keep_lease().await?;
         self.census = None;
         self.set_aside.clear();
         let start = Instant::now();
         let (mut total, mut rewritten) = (0, 0);
-        let selection = self.selection(&observed[0].file.configuration)?;
-        let api = &self.reached.servers[0];
+        let file = &observed[0].file;
+        let selection = self.selection(&file.configuration)?;
         let flags = EtcdFlags::from(&self.settings.etcd);
         let barrier = self.barrier();
+        let means = Means {
+            reached: &self.reached,
+            settings: &self.settings,
+            flags: &flags,
+            file,
+            resources: &selection.resources,
+            sockets: &hand::sockets(&self.settings),
+            state_dir: &self.journal.directory(),
+            until: self.window.end(),
+            quiet: self.global.quiet,
+        };
+        let mut hand = Hand::of(&means).await?;
+        let api = &self.reached.servers[0];
         for resource in &selection.resources {
             let found = cluster::find(api, resource)
                 .await
@@ -390,32 +467,28 @@ impl<'a> Run<'a> {
             let Some(found) = found else { continue };
             let progress = Progress::start(&resource.to_string(), self.global.quiet);
             let name = resource.to_string();
-            let task = api::Task {
-                servers: &self.reached.servers,
+            let task = Task {
+                name: resource,
                 resource: &found,
-                source: Source::Etcd {
-                    client: Box::new(self.reached.etcd.clone()),
-                    resource,
-                    prefix: flags.prefix(),
-                    up_to: barrier.revision,
-                },
-                steward: Some(
-                    Steward::new(self.reached.etcd.clone(), &flags, self.global.quiet).await?,
-                ),
+                barrier: barrier.revision,
                 behind: barrier.behind.get(&name).cloned(),
-                pace: self.settings.pace,
                 progress: &progress,
             };
-            let outcome = api::rewrite(task, |object| {
+            let outcome = hand.rewrite(&means, task, |object| {
                 self.journal.append(Record::Reached {
                     resource: name.clone(),
                     object: object.to_owned(),
                 })
-            })
-            .await?;
+            });
+            let outcome = outcome.await?;
+            drop(progress);
             total += outcome.total();
             rewritten += outcome.rewritten;
             self.set_aside.extend(outcome.set_aside);
+            if outcome.was_cut_short {
+                self.say(&format!("{rewritten} objects rewritten in this window"));
+                return Ok(());
+            }
         }
         let set_aside = self.set_aside.len() as u64;
         let took = start.elapsed();
@@ -437,12 +510,10 @@ impl<'a> Run<'a> {
             "waiting {:.0} s for writes that were in flight",
             left.as_secs_f64()
         ));
-        tokio::time::sleep(left).await;
+        tokio::time::sleep(left.min(self.window.left())).await;
     }
 
     async fn verify(&mut self, observed: &[Observed]) -> Result<(), Failure> {
-        // No key leaves on the word of a list that has become too short meanwhile.
-        check_leases(&self.reached.servers[0], self.settings.servers.len()).await?;
         let configuration = &observed[0].file.configuration;
         let selection = self.selection(configuration)?;
         let mut key_ids = BTreeMap::new();
@@ -507,6 +578,18 @@ impl<'a> Run<'a> {
     fn stopped(&self, stop: Stop) -> Failure {
         let message = match stop {
             Stop::NoServers => "there is no API server".to_owned(),
+            Stop::Unlisted => {
+                return match check_count(self.alive, self.settings.servers.len()) {
+                    Err(failure) => failure,
+                    Ok(()) => Failure::stopped("the API servers are other ones"),
+                };
+            }
+            Stop::Window => {
+                return Failure::stopped("the maintenance window is over").hint(format!(
+                    "{}; atrest rotate resume goes on in the next one",
+                    self.what_is_readable()
+                ));
+            }
             Stop::NotCurrent => {
                 let left = self
                     .census
@@ -533,10 +616,17 @@ impl<'a> Run<'a> {
         ))
     }
 
-    fn done(mut self) -> Result<Proof, Failure> {
+    async fn done(mut self) -> Result<Proof, Failure> {
         let unproven = || Failure::stopped("there is no fresh census");
         let (census, revision, _) = self.census.take().ok_or_else(unproven)?;
         self.journal.append(Record::Done { revision })?;
+        let released = self
+            .lease
+            .release(&self.reached.servers, State::Done.name());
+        if let Err(failure) = released.await {
+            report::say("warning: the Lease kube-system/atrest-rotation is not released");
+            report::failure(&failure);
+        }
         Ok(Proof {
             run: self.journal.run,
             revision,
@@ -608,15 +698,15 @@ fn now() -> i64 {
 /// What the journal says of the time since every server wrote with the target.
 #[derive(Default)]
 struct Barrier {
-    reached: bool,
-    /// etcd's, when it was.
+    /// etcd's, when it was reached.
     revision: Option<i64>,
+    /// The servers' then, in their order.
+    processes: Vec<Process>,
     /// Up to which object of each resource an earlier process has come.
     behind: BTreeMap<String, String>,
     /// Milliseconds since 1970.
     proven_at: Option<i64>,
-    passes: u32,
-    set_aside: u64,
+    since: Since,
 }
 
 fn not_current(census: &Census) -> u64 {

@@ -9,10 +9,15 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use atrest_core::secret::Fingerprint;
+use atrest_core::encryption_config::Key;
+use atrest_core::rotation::chain::Local;
+use atrest_core::secret::{Fingerprint, SecretBytes};
 use serde::{Deserialize, Serialize};
 
-use super::settings::Settings;
+use super::escrow;
+use super::lease::Holder;
+use super::settings::{Server, Settings, To};
+use crate::cluster::Process;
 use crate::status::Failure;
 
 const SUFFIX: &str = ".journal";
@@ -25,7 +30,11 @@ pub(crate) enum Record {
     Begin {
         settings: Box<Settings>,
         etcd_id: String,
+        /// Tells this journal from that of another machine which adopts the run.
+        machine: String,
     },
+    /// One more API server is listed than before.
+    Joined { server: Box<Server> },
     /// The run came to this state.
     State { state: String },
     /// The key is in the escrow.
@@ -40,8 +49,12 @@ pub(crate) enum Record {
         stage: String,
         sha256: String,
     },
-    /// Every server wrote with the target from this revision on.
-    Barrier { revision: i64, at: i64 },
+    /// Every server, as it was then, wrote with the target from this revision on.
+    Barrier {
+        revision: i64,
+        at: i64,
+        processes: Vec<Process>,
+    },
     /// Of a resource, everything up to this object was asked to be written again, or set aside.
     Reached { resource: String, object: String },
     /// Everything was asked to be written again.
@@ -108,25 +121,68 @@ impl Lock {
     }
 }
 
-/// Begins a run: from here on `resume` goes on with it.
+/// Begins a run, or one that another machine began: from here on `resume` goes on with it.
 pub(crate) fn begin(
     state_dir: &Path,
     settings: Settings,
     etcd_id: String,
+    adopted: Option<&str>,
 ) -> Result<Journal, Failure> {
+    let machine = SecretBytes::generate(4)
+        .map_err(|error| Failure::unread(format!("the system gives no random bytes: {error}")))?;
     let begin = Record::Begin {
         settings: Box::new(settings),
         etcd_id,
+        machine: machine.fingerprint().short(8).to_owned(),
     };
-    Journal::begin(state_dir, &begin)
+    let now = || jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ");
+    let run = adopted.map_or_else(|| now().to_string(), str::to_owned);
+    Journal::begin(state_dir, run, &begin)
+}
+
+/// Begins the journal of a run that another machine began, from its escrow. Without the key's bytes a
+/// second key would be made.
+pub(crate) fn adopt(
+    state_dir: &Path,
+    settings: Settings,
+    etcd_id: String,
+    run: &str,
+) -> Result<Journal, Failure> {
+    let paths = escrow::paths(&settings, run);
+    let key = escrow::find(&paths)?;
+    if key.is_none() && !matches!(settings.to, To::Kms { .. }) {
+        let paths: Vec<_> = paths
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        return Err(Failure::unusable(format!(
+            "the key of run {run} is not in {}",
+            paths.join(" or ")
+        ))
+        .hint(
+            "name its escrow with --escrow, without the run's id at its end; nothing was changed",
+        ));
+    }
+    let mut journal = begin(state_dir, settings, etcd_id, Some(run))?;
+    if let Some((provider, key)) = key {
+        journal.append(Record::minted(provider, &key))?;
+    }
+    Ok(journal)
+}
+
+impl Record {
+    pub(super) fn minted(provider: Local, key: &Key) -> Self {
+        Self::Minted {
+            provider: provider.name().into(),
+            name: key.name.clone(),
+            fingerprint: key.secret.fingerprint().to_string(),
+        }
+    }
 }
 
 impl Journal {
     /// Starts the journal of a new run: the file appears with its first line in it.
-    fn begin(state_dir: &Path, begin: &Record) -> Result<Self, Failure> {
-        let run = jiff::Timestamp::now()
-            .strftime("%Y%m%dT%H%M%S%3fZ")
-            .to_string();
+    fn begin(state_dir: &Path, run: String, begin: &Record) -> Result<Self, Failure> {
         let path = state_dir.join(format!("{run}{SUFFIX}"));
         let (_, line) = line("", begin)?;
         atrest_files::create(&path, line.as_bytes()).map_err(|error| {
@@ -224,10 +280,46 @@ impl Journal {
         )
     }
 
-    /// What the run depends on.
-    pub(crate) fn settings(&self) -> Option<(&Settings, &str)> {
+    /// What the run depends on: the settings that it began with, servers that joined since, and etcd's id.
+    pub(crate) fn settings(&self) -> Option<(Settings, &str)> {
+        let mut records = self.records.iter();
+        let (mut settings, etcd_id) = records.find_map(|record| match record {
+            Record::Begin {
+                settings, etcd_id, ..
+            } => Some((Settings::clone(settings), etcd_id.as_str())),
+            _ => None,
+        })?;
+        let joined = records.filter_map(|record| match record {
+            Record::Joined { server } => Some(Server::clone(server)),
+            _ => None,
+        });
+        settings.servers.extend(joined);
+        Some((settings, etcd_id))
+    }
+
+    /// The servers that are listed now: all that were, and perhaps more.
+    pub(crate) fn join(&mut self, listed: &[Server]) -> Result<(), Failure> {
+        let known = self.settings().map(|(settings, _)| settings.servers);
+        let known = known.unwrap_or_default();
+        if let Some(gone) = known.iter().find(|server| !listed.contains(server)) {
+            return Err(Failure::unusable(format!(
+                "the run began with server {}, which is not listed any more, or in another way",
+                gone.name
+            ))
+            .hint("a run's servers may only grow: list it as it was until the run is done"));
+        }
+        for server in listed.iter().filter(|server| !known.contains(server)) {
+            self.append(Record::Joined {
+                server: Box::new(server.clone()),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// As whom the run holds the cluster's Lease.
+    pub(super) fn holder(&self) -> Option<Holder> {
         self.records.iter().find_map(|record| match record {
-            Record::Begin { settings, etcd_id } => Some((&**settings, etcd_id.as_str())),
+            Record::Begin { machine, .. } => Some(Holder::new(&self.run, machine)),
             _ => None,
         })
     }
@@ -285,7 +377,7 @@ mod tests {
     }
 
     fn journal(folder: &Path) -> PathBuf {
-        let mut journal = Journal::begin(folder, &state("plan")).unwrap();
+        let mut journal = Journal::begin(folder, "run".into(), &state("plan")).unwrap();
         journal.append(state("mint")).unwrap();
         journal.append(state("add_read")).unwrap();
         journal.path

@@ -2,16 +2,21 @@
 
 mod driver;
 mod escrow;
+mod hand;
 mod journal;
+mod lease;
 mod observe;
 mod plan;
 pub(crate) mod rewrite;
 mod settings;
 mod status;
 mod target;
+mod window;
 
 pub(crate) use self::driver::Run;
-pub(crate) use self::journal::{Journal, Lock, begin};
+pub(crate) use self::journal::{Journal, Lock, adopt, begin};
+pub(crate) use self::observe::Reached;
 pub(crate) use self::plan::Plan;
 pub(crate) use self::settings::{Settings, state_dir};
 pub(crate) use self::status::Report;
+pub(crate) use self::window::opened;

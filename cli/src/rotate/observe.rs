@@ -3,7 +3,7 @@
 use atrest_core::at_rest::GroupResource;
 
 use crate::args::{EtcdFlags, Global};
-use crate::cluster::{self, ApiServer};
+use crate::cluster::{self, ApiServer, Process};
 use crate::commands::server_failure;
 use crate::configuration::{self, Loaded};
 use crate::etcd;
@@ -116,8 +116,8 @@ pub(crate) struct Observed {
     pub(crate) file: Loaded,
     /// What the process has loaded; `None` where it could not be asked.
     pub(crate) loaded: Option<String>,
-    /// Whether the process answered.
-    pub(crate) reachable: bool,
+    /// The one that answered, if any did.
+    pub(crate) process: Option<Process>,
 }
 
 impl Observed {
@@ -129,14 +129,14 @@ impl Observed {
 /// Looks at a server's file and at its process.
 pub(crate) async fn observe(server: &Server, api: &ApiServer) -> Result<Observed, Failure> {
     let file = configuration::load(&server.file)?;
-    let (loaded, reachable) = match api.loaded_config().await {
-        Ok(loaded) => (loaded, true),
-        Err(_) => (None, false),
+    let (loaded, process) = match api.metrics().await {
+        Ok(metrics) => (metrics.loaded_config, Some(metrics.process)),
+        Err(_) => (None, None),
     };
     Ok(Observed {
         file,
         loaded,
-        reachable,
+        process,
     })
 }
 
@@ -151,8 +151,7 @@ pub(super) async fn check_server(api: &ApiServer, name: &str) -> Result<(), Fail
 }
 
 /// An API server that is not on the list would go on writing with the old key.
-pub(super) async fn check_leases(api: &ApiServer, listed: usize) -> Result<(), Failure> {
-    let alive = alive_servers(api).await?;
+pub(super) fn check_count(alive: usize, listed: usize) -> Result<(), Failure> {
     if alive != listed {
         return Err(Failure::unusable(format!(
             "the cluster has {alive} API servers, and {listed} are listed"

@@ -10,10 +10,10 @@ use atrest_core::rotation::chain::{Local, Selection, Stage, Target, describe};
 use atrest_core::secret::SecretBytes;
 use serde::Serialize;
 
-use super::escrow;
-use super::observe::{Reached, check_leases, check_server, observe, stored_here};
+use super::observe::{Reached, alive_servers, check_count, check_server, observe, stored_here};
 use super::settings::{Settings, To};
 use super::target::{kms_provider, no_provider_in_use, provider_in_use};
+use super::{escrow, lease};
 use crate::args::{EtcdFlags, Global};
 use crate::cluster::{self, ApiServer};
 use crate::configuration::{self, Loaded};
@@ -68,8 +68,16 @@ struct Chain {
 
 impl Plan {
     /// Looks at everything that a run depends on, and refuses what could not end well.
-    pub(crate) async fn make(global: &Global, settings: &Settings) -> Result<Self, Failure> {
+    /// The cluster's Lease may be held by runs that are ours.
+    pub(crate) async fn make(
+        global: &Global,
+        settings: &Settings,
+        ours: &[&str],
+    ) -> Result<Self, Failure> {
         let mut reached = Reached::connect(global, settings).await?;
+        if let Some(failure) = lease::other(&reached.servers, ours).await? {
+            return Err(failure);
+        }
         let mut servers = Vec::new();
         let mut first = None;
         for (server, api) in settings.servers.iter().zip(&reached.servers) {
@@ -111,7 +119,7 @@ impl Plan {
                 "atrest rotate starts where every server has the same file; make them equal first",
             ));
         }
-        check_leases(&reached.servers[0], servers.len()).await?;
+        check_count(alive_servers(&reached.servers[0]).await?, servers.len())?;
         if let To::Kms { socket, .. } = &settings.to {
             kms::status(socket).await?;
         }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::with::singleton_map;
 
 use super::rewrite::Pace;
-use crate::args::{EtcdFlags, RotateFlags};
+use crate::args::{Engine, EtcdFlags, RotateFlags};
 use crate::status::Failure;
 
 const FILES: [&str; 2] = ["rotation.yaml", "/etc/atrest/rotation.yaml"];
@@ -27,6 +27,7 @@ pub(crate) struct Settings {
     pub(crate) to: To,
     pub(crate) escrow: PathBuf,
     pub(crate) escrow_copies: Vec<PathBuf>,
+    pub(crate) engine: Engine,
     pub(crate) pace: Pace,
     pub(crate) hold: Duration,
     pub(crate) request_timeout: Duration,
@@ -34,7 +35,7 @@ pub(crate) struct Settings {
 }
 
 /// One API server.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct Server {
     pub(crate) name: String,
     /// `None`: the kubeconfig's own.
@@ -292,6 +293,12 @@ impl File {
 
     fn settings(self, flags: &RotateFlags) -> Result<Settings, Failure> {
         self.refuse_what_is_not_there_yet()?;
+        if flags.engine == Engine::Svm && (flags.until.is_some() || flags.max_duration.is_some()) {
+            return Err(
+                Failure::unusable("--engine svm cannot be stopped when a window closes")
+                    .hint("leave --until and --max-duration out, or take another engine"),
+            );
+        }
         let state_dir = flags
             .state_dir
             .clone()
@@ -365,6 +372,7 @@ impl File {
                 true => vec![absolute(state_dir.join("escrow-copy/key"))],
                 false => copies.into_iter().map(absolute).collect(),
             },
+            engine: flags.engine,
             pace: pace.with(&flags.pace),
             hold: flags.hold.unwrap_or_default(),
             request_timeout: flags.request_timeout,

@@ -86,7 +86,7 @@ impl Target {
 }
 
 /// How far a chain is. The order is that of a rotation.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Stage {
     /// The target is not in the chain.
     Absent,

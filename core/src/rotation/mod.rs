@@ -4,6 +4,8 @@
 //! clock, a file or a server.
 
 pub mod chain;
+#[cfg(test)]
+mod model;
 mod step;
 
-pub use self::step::{Await, CensusFacts, Facts, ServerFacts, State, Step, Stop, next};
+pub use self::step::{Await, CensusFacts, Facts, Progress, ServerFacts, State, Step, Stop, next};

@@ -1,7 +1,7 @@
-//! A rotation that is killed goes on: SIGKILL at the boundaries where it makes something durable,
-//! injected by strace, so that the program needs no hook for it.
+//! A rotation that is killed goes on: SIGKILL at any call by which it does or learns something, injected
+//! by strace, so that the program needs no hook for it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 
 use atrest_tests::atrest::{self, Ended};
 use atrest_tests::processes::{ControlPlane, Options};
+use atrest_tests::secrets::Population;
 use atrest_tests::{packages, stored_values};
+use sha2::{Digest, Sha256};
 
 use crate::rotate::{FEW, key_names, rotate};
 
-/// Steps in which something is made durable; PLAN and LOCK change nothing.
+/// Steps in which something is sent or written; PLAN and LOCK change nothing.
 const STATES: [&str; 7] = [
     "mint",
     "add_read",
@@ -24,29 +26,101 @@ const STATES: [&str; 7] = [
     "done",
 ];
 
-fn quick() -> ControlPlane {
+/// What a run does to the world, and what it asks of it: files, the journal, requests.
+const SYSCALLS: [&str; 9] = [
+    "openat",
+    "write",
+    "fsync",
+    "fdatasync",
+    "rename",
+    "renameat2",
+    "unlink",
+    "sendto",
+    "recvfrom",
+];
+
+const SECRETS: Population = Population {
+    secrets: 200,
+    namespaces: 4,
+    smallest: 64,
+    largest: 1024,
+};
+
+fn quick(servers: usize) -> ControlPlane {
     ControlPlane::start(Options {
+        servers,
         reload_poll: Some(Duration::from_millis(300)),
         request_timeout: Duration::from_secs(2),
         ..Options::default()
     })
 }
 
-/// Runs a rotation that SIGKILL ends when it is about to do its `nth` call of `syscall`.
-fn run_killed_at(plane: &ControlPlane, syscall: &str, nth: usize) -> Ended {
-    let command = atrest::rotate(plane, "run", &["--to", "secretbox"]);
+/// A rotation of all servers under strace.
+fn traced(plane: &ControlPlane, file: &Path, output: &Path, trace: &[String]) -> Ended {
+    let command = atrest::rotate_by(plane, file, "run", &["--to", "secretbox"]);
     Command::new("strace")
-        .args(["-f", "-qqq", "-o", "/dev/null", "-e"])
-        .arg(format!("trace={syscall}"))
-        .arg("-e")
-        .arg(format!("inject={syscall}:signal=SIGKILL:when={nth}"))
+        .args(["-f", "-qqq", "-s", "0", "-o"])
+        .arg(output)
+        .args(trace)
         .arg(command.get_program())
         .args(command.get_args())
         .env_remove("KUBECONFIG")
+        .env("HOME", "/nonexistent")
         .stdin(Stdio::null())
         .output()
         .unwrap()
         .into()
+}
+
+/// Runs a rotation that SIGKILL ends when it is about to do its `nth` call of `syscall`.
+fn run_killed_at(plane: &ControlPlane, file: &Path, syscall: &str, nth: usize) -> Ended {
+    let inject = format!("inject={syscall}:signal=SIGKILL:when={nth}");
+    let trace = ["-e", &format!("trace={syscall}"), "-e", &inject].map(str::to_owned);
+    traced(plane, file, Path::new("/dev/null"), &trace)
+}
+
+/// How often a whole rotation does each of the calls.
+fn count_syscalls(plane: &ControlPlane, file: &Path) -> BTreeMap<&'static str, usize> {
+    let output = plane.directory().join("trace");
+    let trace = ["-e".to_owned(), format!("trace={}", SYSCALLS.join(","))];
+    traced(plane, file, &output, &trace).expect(0);
+    let text = fs::read_to_string(&output).unwrap();
+    let mut counts = BTreeMap::new();
+    for line in text.lines() {
+        // `PID name(...`, or `PID <... name resumed>` for the second half of one.
+        let call = line.split_whitespace().nth(1).unwrap_or_default();
+        let found = SYSCALLS
+            .iter()
+            .find(|it| call.starts_with(&format!("{it}(")));
+        if let Some(name) = found {
+            *counts.entry(*name).or_default() += 1;
+        }
+    }
+    counts
+}
+
+/// Points of as many kinds as there are: in turn of each call, somewhere.
+fn points(
+    counts: &BTreeMap<&'static str, usize>,
+    most: usize,
+    seed: u64,
+) -> Vec<(&'static str, usize)> {
+    let mut left: Vec<(&str, Vec<usize>)> = counts
+        .iter()
+        .map(|(syscall, count)| {
+            let mut all: Vec<_> = (1..=*count).collect();
+            all.sort_by_key(|nth| Sha256::digest(format!("{seed} {syscall} {nth}")).to_vec());
+            (*syscall, all)
+        })
+        .collect();
+    let mut points = Vec::new();
+    while points.len() < most && left.iter().any(|(_, all)| !all.is_empty()) {
+        for (syscall, all) in &mut left {
+            points.extend(all.pop().map(|nth| (*syscall, nth)));
+        }
+    }
+    points.truncate(most);
+    points
 }
 
 fn names(folder: &Path) -> BTreeSet<String> {
@@ -71,72 +145,86 @@ fn last_state(state_dir: &Path, before: &BTreeSet<String>) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sigkill_in_every_step_and_resume_ends_in_the_same_state_with_one_key() {
+async fn sigkill_anywhere_and_resume_ends_in_the_same_state_with_one_key() {
     if !packages::available(&[("strace", "strace")]) {
         return;
     }
-    let plane = quick();
-    let client = plane.client(0).await;
-    let stored = FEW.store(&client, "killed").await.unwrap();
+    let plane = quick(3);
+    let stored = SECRETS
+        .store(&plane.client(0).await, "killed")
+        .await
+        .unwrap();
+    let rotation = atrest::rotation_yaml(&plane, 3, "");
     let state_dir = plane.directory().join("state");
-    let file = plane.servers[0].encryption_config.clone();
-    let long = std::env::var_os("ATREST_LONG").is_some();
+    let configs: Vec<_> = plane
+        .servers
+        .iter()
+        .map(|it| &it.encryption_config)
+        .collect();
+    let most = match std::env::var_os("ATREST_LONG") {
+        Some(_) => 1_000,
+        None => 50,
+    };
+    let seed = match std::env::var("ATREST_SEED") {
+        Ok(seed) => seed.parse().unwrap(),
+        Err(_) => u64::from(std::process::id()),
+    };
+    eprintln!("ATREST_SEED={seed}");
+    let counts = count_syscalls(&plane, &rotation);
+    let points = points(&counts, most, seed);
+    eprintln!("{} points of {counts:?}", points.len());
 
-    let mut killed_in = BTreeSet::new();
-    let mut kills = 0;
-    // fdatasync makes the journal's records durable, fsync files and directories. In CI it is a
-    // sample of the boundaries, which falls into each step: this is asserted below.
-    for (syscall, stride) in [("fdatasync", 2), ("fsync", 4)] {
-        for nth in (1..).step_by(if long { 1 } else { stride }) {
-            let before = names(&state_dir);
-            let escrow_before = names(&state_dir.join("escrow"));
-            let config_before = fs::read(&file).unwrap();
-            let ended = run_killed_at(&plane, syscall, nth);
-            if ended.status == Some(0) {
-                break; // there is no nth boundary any more
+    let mut killed_in = BTreeMap::<_, usize>::new();
+    for (i, (syscall, nth)) in points.iter().enumerate() {
+        let before = names(&state_dir);
+        let escrow_before = names(&state_dir.join("escrow"));
+        let config_before = fs::read(configs[0]).unwrap();
+        let ended = run_killed_at(&plane, &rotation, syscall, *nth);
+        let at = format!("{syscall} {nth}");
+        // No two runs do equally many: one may end before its last call.
+        assert_ne!(ended.status, Some(2), "{at}: {}", ended.stderr);
+        let Some(state) = last_state(&state_dir, &before) else {
+            let config = fs::read(configs[0]).unwrap();
+            assert_eq!(config, config_before, "{at}, before it began");
+            *killed_in.entry("plan".to_owned()).or_default() += 1;
+            continue;
+        };
+        eprintln!("{at} in {state}");
+        *killed_in.entry(state.clone()).or_default() += 1;
+        let resumed = atrest::rotate_by(&plane, &rotation, "resume", &[]).output();
+        Ended::from(resumed.unwrap()).expect(0);
+        let escrow = names(&state_dir.join("escrow"));
+        let minted: Vec<_> = escrow.difference(&escrow_before).collect();
+        assert_eq!(minted.len(), 1, "{at}, in {state}");
+        let keys = key_names(configs[0]);
+        for config in &configs {
+            assert_eq!(key_names(config), keys, "{at}, in {state}");
+        }
+        assert_eq!(keys.len(), 1, "{at}, in {state}");
+        let prefix = format!("k8s:enc:secretbox:v1:{}:", keys[0]);
+        stored_values::assert_prefix(&plane, stored.len(), &prefix);
+        let leftovers = names(plane.directory());
+        let is_leftover = |name: &&String| name.ends_with(".atrest-new");
+        assert_eq!(leftovers.iter().find(is_leftover), None, "{at}");
+        if i % 10 == 9 {
+            for server in &plane.servers {
+                stored.assert_readable(&server.client().await).await;
             }
-            assert_ne!(ended.status, Some(2), "{}", ended.stderr);
-            kills += 1;
-            let at = format!("killed at {syscall} {nth}");
-            let Some(state) = last_state(&state_dir, &before) else {
-                assert_eq!(
-                    fs::read(&file).unwrap(),
-                    config_before,
-                    "{at}, before it began"
-                );
-                continue;
-            };
-            killed_in.insert(state.clone());
-            rotate(&plane, "resume", &[]).expect(0);
-            let keys = key_names(&file);
-            let escrow = names(&state_dir.join("escrow"));
-            let minted: Vec<_> = escrow.difference(&escrow_before).collect();
-            assert_eq!(
-                (keys.len(), minted.len()),
-                (1, 1),
-                "{at}, in {state}: {minted:?}"
-            );
-            let prefix = format!("k8s:enc:secretbox:v1:{}:", keys[0]);
-            stored_values::assert_prefix(&plane, stored.len(), &prefix);
-            let leftovers = names(file.parent().unwrap());
-            assert!(
-                !leftovers.iter().any(|name| name.ends_with(".atrest-new")),
-                "{leftovers:?}"
-            );
         }
     }
-    eprintln!("{kills} kills, in {killed_in:?}");
-    let missed: Vec<_> = STATES
-        .iter()
-        .filter(|state| !killed_in.contains(**state))
-        .collect();
-    assert!(missed.is_empty(), "no kill in {missed:?}");
-    stored.assert_readable(&client).await;
+    eprintln!("{} kills, in {killed_in:?}", points.len());
+    let missed = STATES.iter().filter(|it| !killed_in.contains_key(**it));
+    let missed: Vec<_> = missed.collect();
+    // Of fewer points some state may have none.
+    assert!(missed.len() <= 1, "no kill in {missed:?}");
+    for server in &plane.servers {
+        stored.assert_readable(&server.client().await).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigkill_in_the_middle_of_the_rewrite_loses_nothing() {
-    let plane = quick();
+    let plane = quick(1);
     let client = plane.client(0).await;
     let stored = FEW.store(&client, "midway").await.unwrap();
     let mut command = atrest::rotate(&plane, "run", &["--to", "secretbox", "--max-rate", "20"]);

@@ -143,6 +143,11 @@ async fn the_examples_rights_are_enough_and_each_is_needed() {
     let file = plane.directory().join("rights.yaml");
     for (verb, what, kind) in [
         ("list", "leases", "leases.coordination.k8s.io"),
+        (
+            "get",
+            "atrest-rotation",
+            "leases.coordination.k8s.io/atrest-rotation",
+        ),
         ("get", "/metrics", "/metrics"),
         ("get", "namespaces", "namespaces/kube-system"),
         ("patch", "secrets", "secrets"),

@@ -195,3 +195,22 @@ async fn a_whole_rotation_with_the_stock_poll() {
     );
     stored.assert_readable(&client).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_other_engines_rotate_too() {
+    let plane = ControlPlane::start(Options::default());
+    let client = plane.client(0).await;
+    let stored = FEW.store(&client, "engines").await.unwrap();
+    let bodies = secrets::bodies_digest(&client).await.unwrap();
+    let file = &plane.servers[0].encryption_config;
+    let _migrator = plane.start_migrator();
+    for (engine, provider) in [("etcd", "secretbox"), ("svm", "aesgcm"), ("etcd", "aesgcm")] {
+        rotate(&plane, "run", &["--engine", engine, "--to", provider]).expect(0);
+        let keys = key_names(file);
+        assert_eq!(keys.len(), 1, "{engine}");
+        let prefix = format!("k8s:enc:{provider}:v1:{}:", keys[0]);
+        stored_values::assert_prefix(&plane, stored.len(), &prefix);
+    }
+    stored.assert_readable(&client).await;
+    assert_eq!(secrets::bodies_digest(&client).await.unwrap(), bodies);
+}

@@ -15,14 +15,8 @@ use crate::report;
 use crate::report::progress::Progress;
 use crate::rotate::Lock;
 use crate::rotate::rewrite::Pace;
-use crate::rotate::rewrite::etcd::{Barrier, Engine, Means};
+use crate::rotate::rewrite::etcd::{Barrier, Engine, Means, SKIPPED};
 use crate::status::{ExitStatus, Failure};
-
-const SKIPPED: &str = "\
-this writes to etcd behind the API servers: admission, audit and API priority see nothing of it;
-watchers see ordinary updates. Values that somebody changes meanwhile are left as they were written,
-no object is created or deleted but ten canaries, which prove first that every API server reads what
-is written";
 
 pub(super) async fn run(global: &Global, arguments: &Reencrypt) -> Result<ExitStatus, Failure> {
     let flags = &arguments.in_etcd;

@@ -9,7 +9,7 @@ use std::future;
 use std::time::{Duration, Instant};
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::governor::Governor;
 use super::work::{Found, Source};
@@ -37,6 +37,8 @@ pub(crate) struct Task<'a> {
     pub(crate) steward: Option<Steward>,
     /// Where an earlier process was: everything up to this object is done.
     pub(crate) behind: Option<String>,
+    /// When nothing more may be sent.
+    pub(crate) until: Option<Instant>,
     pub(crate) pace: Pace,
     pub(crate) progress: &'a Progress,
 }
@@ -71,14 +73,21 @@ pub(crate) async fn rewrite(
         source,
         steward,
         behind,
+        until,
         pace,
         progress,
     } = task;
     // The next page is found while this one is worked on.
     let (send, mut pages) = mpsc::channel(1);
-    let find = source.send(resource, behind.as_deref(), progress, send);
+    let (ended, has_ended) = oneshot::channel();
+    let find = async {
+        tokio::select! {
+            found = source.send(resource, behind.as_deref(), progress, send) => found,
+            _ = has_ended => Ok(()),
+        }
+    };
     let (governor, newest) = (RefCell::new(Governor::new(pace)), Cell::new(0));
-    let touch = async {
+    let touch_all = async {
         let mut outcome = Outcome::default();
         let mut cursor = Cursor::default();
         let mut last_look = Instant::now();
@@ -86,7 +95,9 @@ pub(crate) async fn rewrite(
         let mut in_flight = FuturesUnordered::new();
         let mut is_over = false;
         loop {
-            while in_flight.len() < governor.borrow().window()
+            let is_open = until.is_none_or(|until| Instant::now() < until);
+            while is_open
+                && in_flight.len() < governor.borrow().window()
                 && let Some(found) = waiting.next()
             {
                 match found {
@@ -108,7 +119,7 @@ pub(crate) async fn rewrite(
                     }
                 }
             }
-            let needs_page = !is_over && waiting.len() == 0;
+            let needs_page = is_open && !is_over && waiting.len() == 0;
             tokio::select! {
                 Some((turn, fate)) = in_flight.next() => {
                     fate.count(&mut outcome);
@@ -120,7 +131,7 @@ pub(crate) async fn rewrite(
                     None => is_over = true,
                 },
                 // Nothing may be sent now: until there is room.
-                () = tokio::time::sleep(CLOSED), if waiting.len() > 0 && in_flight.is_empty() => {}
+                () = tokio::time::sleep(CLOSED), if is_open && waiting.len() > 0 && in_flight.is_empty() => {}
                 else => break,
             }
             if last_look.elapsed() > LOOK {
@@ -130,7 +141,17 @@ pub(crate) async fn rewrite(
                 }
             }
         }
+        outcome.was_cut_short = !is_over || waiting.len() > 0;
+        if let (true, Some(object)) = (outcome.was_cut_short, cursor.reached()) {
+            reached(object)?;
+        }
         Ok::<_, Failure>(outcome)
+    };
+    let touch = async {
+        let outcome = touch_all.await;
+        // However it ended, nobody waits for more.
+        let _ = ended.send(());
+        outcome
     };
     let watch = async {
         match steward {

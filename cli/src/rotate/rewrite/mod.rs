@@ -79,6 +79,8 @@ pub(crate) struct Outcome {
     pub(crate) gone: u64,
     /// Could not be rewritten.
     pub(crate) set_aside: Vec<SetAside>,
+    /// The time was over before all was done.
+    pub(crate) was_cut_short: bool,
 }
 
 impl Outcome {

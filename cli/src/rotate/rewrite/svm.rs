@@ -147,6 +147,7 @@ fn outcome(task: &Task<'_>, before: &Census, after: &Census) -> Outcome {
         current: before.count(State::Current),
         gone: before.total().saturating_sub(after.total()),
         set_aside,
+        was_cut_short: false,
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use atrest_tests::plugin::Plugin;
 use atrest_tests::processes::{ControlPlane, Options};
+use atrest_tests::secrets::Population;
 use atrest_tests::{atrest, secrets, stored_values};
 use data_encoding::BASE64;
 use k8s_openapi::api::core::v1::{Event, ObjectReference};
@@ -140,14 +141,20 @@ async fn a_plugin_wraps_one_seed_a_run_and_unwraps_each_old_one_once() {
         ..Options::default()
     });
     // Each start of an API server makes a seed of its own.
-    const SEEDS: usize = 3;
+    const SEEDS: usize = 4;
+    const MANY: Population = Population {
+        secrets: 2_500,
+        namespaces: 5,
+        smallest: 64,
+        largest: 1 << 10,
+    };
     let mut stored = Vec::new();
     for seed in 0..SEEDS {
         if seed > 0 {
             plane.restart(0);
         }
         let client = plane.client(0).await;
-        stored.push(FEW.store(&client, &format!("seed-{seed}")).await.unwrap());
+        stored.push(MANY.store(&client, &format!("seed-{seed}")).await.unwrap());
     }
     let count: usize = stored.iter().map(|it| it.len()).sum();
     plugin.keyring(&["add"]);
@@ -262,4 +269,17 @@ async fn what_has_a_time_to_live_keeps_it() {
     stored.assert_readable(&client).await;
     let listed = events.list(&ListParams::default()).await.unwrap();
     assert_eq!(listed.items.len(), of_events().count());
+
+    // An API server writes an event with a lease, too, whoever asks it to.
+    let keys = local("aesgcm", &[("k2", 2), ("k1", 1)]);
+    plane.load(0, configuration(&resources, &[&keys, IDENTITY]).as_bytes());
+    let mut by_api = vec!["reencrypt".to_owned(), "--resource".into(), "events".into()];
+    by_api.extend(["--output".into(), "json".into()]);
+    by_api.extend(atrest::flags(&plane, 0));
+    let report = atrest::run(by_api).expect(0).json();
+    assert_eq!(report["objects"]["rewritten"], of_events().count());
+    let after = leases(&plane);
+    for (key, _) in of_events() {
+        assert!(!after[key].is_null(), "{key} has lost its lease");
+    }
 }

@@ -30,6 +30,13 @@ use crate::kms::{self, Unwrapper};
 use crate::report::progress::Progress;
 use crate::status::Failure;
 
+/// What to tell before anything is asked.
+pub(crate) const SKIPPED: &str = "\
+this writes to etcd behind the API servers: admission, audit and API priority see nothing of it;
+watchers see ordinary updates. Values that somebody changes meanwhile are left as they were written,
+no object is created or deleted but ten canaries, which prove first that every API server reads what
+is written";
+
 /// What canaries can be made of.
 const KINDS: [&str; 2] = ["secrets", "configmaps"];
 

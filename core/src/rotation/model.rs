@@ -1,0 +1,620 @@
+//! Every way that a rotation can go, up to a size: the rules, beside API servers that lag, restart,
+//! go back to an old file or are on nobody's list, clients that write, requests in flight, and a run
+//! that is killed anywhere.
+//!
+//! What no run can know is left out: that a server goes back, or a new one appears, after the last look
+//! before the first key leaves. Up to there both keys are in every file.
+
+use std::time::Instant;
+
+use stateright::{Checker, Expectation, HasDiscoveries, Model, Property};
+
+use super::chain::Stage;
+use super::step::{CensusFacts, Facts, Progress, RULES, Rule, ServerFacts, Step, decide};
+
+/// What a value is stored under.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+enum Under {
+    Old,
+    New,
+}
+
+impl Stage {
+    fn reads(self, under: Under) -> bool {
+        match under {
+            Under::Old => self != Self::Only,
+            Under::New => self != Self::Absent,
+        }
+    }
+
+    fn writes(self) -> Under {
+        match self {
+            Self::Absent | Self::Reads => Under::Old,
+            Self::Writes | Self::Only => Under::New,
+        }
+    }
+}
+
+/// An API server.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct Server {
+    file: Stage,
+    /// What its process runs with.
+    loaded: Stage,
+    is_listed: bool,
+    /// Another file or another process than the barrier saw.
+    is_disturbed: bool,
+    /// What its file was before something put the old one back.
+    went_back_from: Option<Stage>,
+    /// The process has run with the old file since, and cannot be expected to read all.
+    is_behind: bool,
+    /// A write that has begun: what it is encrypted under, and whether it began before the barrier
+    /// was recorded or taken up.
+    in_flight: Option<(Under, bool)>,
+}
+
+impl Server {
+    fn new(is_listed: bool) -> Self {
+        Self {
+            file: Stage::Absent,
+            loaded: Stage::Absent,
+            is_listed,
+            is_disturbed: true,
+            went_back_from: None,
+            is_behind: false,
+            in_flight: None,
+        }
+    }
+
+    fn load(&mut self) {
+        self.loaded = self.file;
+        self.is_disturbed = true;
+        self.is_behind = self.file == Stage::Absent && self.went_back_from.is_some();
+        if !self.is_behind {
+            self.went_back_from = None;
+        }
+    }
+}
+
+/// The run.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+enum Run {
+    /// There is no process.
+    Down,
+    /// It looks next.
+    Idle,
+    /// It has looked, and seen the file of the server that it is about to write.
+    Decided(Step, Option<Stage>),
+    /// The key is in the escrow, and the journal does not say so yet.
+    Escrowed,
+    /// The journal says that a server's file is brought from one stage to another.
+    Writing(usize, Stage, Stage),
+    /// Objects were set aside so far.
+    Rewriting(u64),
+    Done,
+}
+
+/// What may still happen.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+struct Left {
+    kills: u8,
+    restarts: u8,
+    /// A server goes back to the old file, or comes back from it.
+    returns: u8,
+    writes: u8,
+    appearances: u8,
+    /// A census that cannot judge what it should.
+    unread: u8,
+    /// A server does not let the rewrite write an object.
+    refusals: u8,
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct World {
+    servers: Vec<Server>,
+    /// Sorted, for it does not matter which is which; and whether the rewrite has come by.
+    objects: Vec<(Under, bool)>,
+    run: Run,
+    /// Of the process.
+    census: Option<CensusFacts>,
+    in_flight_over: bool,
+    /// Of the journal.
+    is_minted: bool,
+    progress: Progress,
+    was_proven: bool,
+    escrowed: u8,
+    hold_over: bool,
+    /// The last look before the first key leaves was had.
+    is_dropping: bool,
+    killed: bool,
+    went_back: bool,
+    rewrote_early: bool,
+    rewrote_twice: bool,
+    /// A step was asked for that could not be done.
+    is_stuck: bool,
+    left: Left,
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+enum Event {
+    Start,
+    Kill,
+    Look,
+    Act,
+    /// The rewrite sends an object to a server; to none, where none can read or write it.
+    Send(usize, Option<usize>),
+    CannotJudge,
+    HoldEnds,
+    /// Requests from before the barrier have ended.
+    Elapse,
+    Load(usize),
+    Restart(usize),
+    GoBack(usize),
+    ComeBack(usize),
+    Begin(usize),
+    End(usize, usize),
+    Appear,
+}
+
+struct Rotation {
+    servers: usize,
+    objects: usize,
+    left: Left,
+    rules: Vec<&'static Rule>,
+}
+
+impl Rotation {
+    fn facts(&self, world: &World) -> Facts {
+        let listed = world.servers.iter().filter(|server| server.is_listed);
+        Facts {
+            key_missing: !world.is_minted,
+            servers: listed
+                .map(|server| ServerFacts {
+                    file: server.file,
+                    loaded: server.loaded == server.file,
+                    disturbed: server.is_disturbed,
+                })
+                .collect(),
+            unlisted: world.servers.iter().any(|server| !server.is_listed),
+            progress: world.progress,
+            in_flight_over: world.in_flight_over,
+            census: world.census,
+            hold_over: world.hold_over,
+            window_over: false,
+        }
+    }
+}
+
+impl World {
+    fn look(&mut self, step: Step) {
+        let file = match step {
+            Step::AddRead(i) | Step::Promote(i) | Step::DropRead(i) => Some(self.servers[i].file),
+            _ => None,
+        };
+        self.run = match step {
+            Step::Stop(_) => Run::Down,
+            Step::Await(_) => Run::Idle,
+            Step::Done => Run::Done,
+            _ => Run::Decided(step, file),
+        };
+        match step {
+            Step::DropRead(_) => self.is_dropping = true,
+            // Who runs is noted from this look, not from a later one.
+            Step::RecordBarrier => {
+                for server in &mut self.servers {
+                    server.is_disturbed = false;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn act(&mut self) {
+        self.run = match self.run.clone() {
+            Run::Decided(Step::Mint, _) => {
+                // What a process that was killed left in the escrow is found again.
+                self.escrowed = self.escrowed.max(1);
+                Run::Escrowed
+            }
+            Run::Escrowed => {
+                self.is_minted = true;
+                Run::Idle
+            }
+            Run::Decided(Step::AddRead(i), Some(from)) => self.write(i, from, Stage::Reads),
+            Run::Decided(Step::Promote(i), Some(from)) => self.write(i, from, Stage::Writes),
+            Run::Decided(Step::DropRead(i), Some(from)) => self.write(i, from, Stage::Only),
+            Run::Writing(i, from, to) => {
+                // The file is replaced if it is still what was looked at.
+                match self.servers[i].file == from {
+                    true => {
+                        self.servers[i].file = to;
+                        Run::Idle
+                    }
+                    false => Run::Down,
+                }
+            }
+            Run::Decided(Step::RecordBarrier, _) => {
+                self.progress = Progress::default();
+                self.census = None;
+                self.await_in_flight();
+                Run::Idle
+            }
+            Run::Decided(Step::Rewrite, _) => {
+                self.census = None;
+                self.rewrote_early |= !self.in_flight_over;
+                for object in &mut self.objects {
+                    object.1 = false;
+                }
+                Run::Rewriting(0)
+            }
+            Run::Rewriting(set_aside) => {
+                self.progress.rewrite(set_aside);
+                self.rewrote_twice |= self.progress.passes > 1;
+                for object in &mut self.objects {
+                    object.1 = false;
+                }
+                Run::Idle
+            }
+            Run::Decided(Step::Verify, _) => {
+                self.take_census(false);
+                Run::Idle
+            }
+            run => run,
+        };
+        self.objects.sort_unstable();
+    }
+
+    fn write(&mut self, i: usize, from: Stage, to: Stage) -> Run {
+        self.is_stuck |= !self.is_minted;
+        self.census = None;
+        Run::Writing(i, from, to)
+    }
+
+    fn take_census(&mut self, cannot_judge: bool) {
+        let old = self.count(Under::Old);
+        let (not_current, unread) = if cannot_judge { (0, old) } else { (old, 0) };
+        self.was_proven |= not_current == 0 && unread == 0;
+        self.census = Some(CensusFacts {
+            not_current,
+            unread,
+        });
+    }
+
+    /// What is in flight now has to end first.
+    fn await_in_flight(&mut self) {
+        self.in_flight_over = false;
+        for server in &mut self.servers {
+            server.in_flight = server.in_flight.map(|(under, _)| (under, true));
+        }
+    }
+
+    fn count(&self, under: Under) -> u64 {
+        self.objects.iter().filter(|it| it.0 == under).count() as u64
+    }
+}
+
+impl Model for Rotation {
+    type State = World;
+    type Action = Event;
+
+    fn init_states(&self) -> Vec<World> {
+        vec![World {
+            servers: vec![Server::new(true); self.servers],
+            objects: vec![(Under::Old, false); self.objects],
+            run: Run::Down,
+            census: None,
+            in_flight_over: false,
+            is_minted: false,
+            progress: Progress::default(),
+            was_proven: false,
+            escrowed: 0,
+            hold_over: false,
+            is_dropping: false,
+            killed: false,
+            went_back: false,
+            rewrote_early: false,
+            rewrote_twice: false,
+            is_stuck: false,
+            left: self.left,
+        }]
+    }
+
+    fn actions(&self, world: &World, events: &mut Vec<Event>) {
+        match &world.run {
+            Run::Done => return,
+            Run::Down => events.push(Event::Start),
+            Run::Idle => events.push(Event::Look),
+            Run::Rewriting(_) if world.objects.iter().any(|object| !object.1) => {
+                for (i, object) in world.objects.iter().enumerate() {
+                    let is_other = i == 0 || world.objects[i - 1] != *object;
+                    if object.1 || !is_other {
+                        continue;
+                    }
+                    let listed = || world.servers.iter().enumerate().filter(|it| it.1.is_listed);
+                    let able = || listed().filter(|(_, server)| server.loaded.reads(object.0));
+                    events.extend(able().map(|(server, _)| Event::Send(i, Some(server))));
+                    if able().next().is_none() || world.left.refusals > 0 {
+                        events.push(Event::Send(i, None));
+                    }
+                }
+            }
+            Run::Decided(Step::Verify, _) => {
+                events.push(Event::Act);
+                if world.left.unread > 0 && world.count(Under::Old) > 0 {
+                    events.push(Event::CannotJudge);
+                }
+            }
+            _ => events.push(Event::Act),
+        }
+        if world.run != Run::Down && world.left.kills > 0 {
+            events.push(Event::Kill);
+        }
+        if world.was_proven && !world.hold_over {
+            events.push(Event::HoldEnds);
+        }
+        let from_before = |server: &Server| matches!(server.in_flight, Some((_, true)));
+        if world.run != Run::Down && !world.in_flight_over && !world.servers.iter().any(from_before)
+        {
+            events.push(Event::Elapse);
+        }
+        for (i, server) in world.servers.iter().enumerate() {
+            if server.loaded != server.file {
+                events.push(Event::Load(i));
+            }
+            if world.left.restarts > 0 {
+                events.push(Event::Restart(i));
+            }
+            if server.is_listed && world.left.returns > 0 && !world.is_dropping {
+                if server.went_back_from.is_some() {
+                    events.push(Event::ComeBack(i));
+                } else if server.file > Stage::Absent {
+                    events.push(Event::GoBack(i));
+                }
+            }
+            match server.in_flight {
+                Some(_) => events.extend((0..self.objects).map(|object| Event::End(i, object))),
+                None if world.left.writes > 0 => events.push(Event::Begin(i)),
+                None => {}
+            }
+        }
+        if world.left.appearances > 0 && !world.is_dropping {
+            events.push(Event::Appear);
+        }
+    }
+
+    fn next_state(&self, last: &World, event: Event) -> Option<World> {
+        let mut world = last.clone();
+        match event {
+            Event::Start => {
+                world.run = Run::Idle;
+                world.progress.take_up();
+                world.await_in_flight();
+            }
+            Event::Kill => {
+                world.left.kills -= 1;
+                world.killed = true;
+                world.run = Run::Down;
+                world.census = None;
+                for object in &mut world.objects {
+                    object.1 = false;
+                }
+            }
+            Event::Look => {
+                let rules = self.rules.iter().copied();
+                world.look(decide(rules, &self.facts(last)));
+                // A run that stopped is a process that ended.
+                if world.run == Run::Down {
+                    world.census = None;
+                }
+            }
+            Event::Act => world.act(),
+            Event::Send(object, server) => {
+                if let Some(server) = server {
+                    world.objects[object].0 = world.servers[server].loaded.writes();
+                } else if let Run::Rewriting(set_aside) = &mut world.run {
+                    *set_aside += 1;
+                    let under = last.objects[object].0;
+                    let is_able = |it: &Server| it.is_listed && it.loaded.reads(under);
+                    world.left.refusals -= u8::from(last.servers.iter().any(is_able));
+                }
+                world.objects[object].1 = true;
+            }
+            Event::CannotJudge => {
+                world.left.unread -= 1;
+                world.take_census(true);
+                world.run = Run::Idle;
+            }
+            Event::HoldEnds => world.hold_over = true,
+            Event::Elapse => world.in_flight_over = true,
+            Event::Load(i) => world.servers[i].load(),
+            Event::Restart(i) => {
+                world.left.restarts -= 1;
+                world.servers[i].load();
+                world.servers[i].in_flight = None;
+            }
+            Event::GoBack(i) => {
+                world.left.returns -= 1;
+                world.went_back = true;
+                let server = &mut world.servers[i];
+                server.went_back_from = Some(server.file);
+                server.file = Stage::Absent;
+            }
+            Event::ComeBack(i) => {
+                world.left.returns -= 1;
+                let server = &mut world.servers[i];
+                server.file = server.went_back_from?;
+            }
+            Event::Begin(i) => {
+                world.left.writes -= 1;
+                let server = &mut world.servers[i];
+                server.in_flight = Some((server.loaded.writes(), false));
+            }
+            Event::End(i, object) => {
+                let (under, _) = world.servers[i].in_flight.take()?;
+                world.objects[object].0 = under;
+            }
+            Event::Appear => {
+                world.left.appearances -= 1;
+                world.servers.push(Server::new(false));
+            }
+        }
+        world.objects.sort_unstable();
+        Some(world)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always(
+                "every listed server reads whatever is stored",
+                |_, world: &World| {
+                    let expected = |it: &&Server| it.is_listed && !it.is_behind;
+                    world.servers.iter().filter(expected).all(|server| {
+                        world
+                            .objects
+                            .iter()
+                            .all(|object| server.loaded.reads(object.0))
+                    })
+                },
+            ),
+            Property::always(
+                "whatever is stored has its key on disk",
+                |_, world: &World| {
+                    let has_old = |it: &Server| it.is_listed && it.file.reads(Under::Old);
+                    world.objects.iter().all(|object| match object.0 {
+                        Under::Old => world.servers.iter().any(has_old),
+                        Under::New => world.escrowed > 0,
+                    })
+                },
+            ),
+            Property::always("done is proven", |_, world: &World| {
+                let is_whole = |it: &Server| {
+                    it.is_listed && it.file == Stage::Only && it.loaded == Stage::Only
+                };
+                world.run != Run::Done
+                    || world.count(Under::Old) == 0
+                        && !world.servers.is_empty()
+                        && world.servers.iter().all(is_whole)
+            }),
+            Property::always("one key is minted", |_, world: &World| world.escrowed <= 1),
+            Property::always(
+                "no key is written that was not minted",
+                |_, world: &World| !world.is_stuck,
+            ),
+            Property::always(
+                "no key leaves before its hold is over",
+                |_, world: &World| !world.is_dropping || world.hold_over,
+            ),
+            Property::sometimes(DONE, |_, world: &World| world.run == Run::Done),
+            Property::sometimes("done after a kill", |_, world: &World| {
+                world.run == Run::Done && world.killed
+            }),
+            Property::sometimes("done after a server went back", |_, world: &World| {
+                world.run == Run::Done && world.went_back
+            }),
+            Property::sometimes(
+                "rewritten while requests are in flight",
+                |_, world: &World| world.rewrote_early,
+            ),
+            Property::sometimes(
+                "done after a late write was rewritten",
+                |_, world: &World| world.run == Run::Done && world.rewrote_twice,
+            ),
+        ]
+    }
+}
+
+const DONE: &str = "done";
+
+/// What may happen in a run.
+const SOME: Left = Left {
+    kills: 1,
+    restarts: 1,
+    returns: 2,
+    writes: 1,
+    appearances: 1,
+    unread: 1,
+    refusals: 1,
+};
+
+/// The properties that do not hold, and how many states were seen.
+fn check(
+    servers: usize,
+    objects: usize,
+    left: Left,
+    rules: Vec<&'static Rule>,
+) -> (Vec<String>, usize) {
+    let model = Rotation {
+        servers,
+        objects,
+        left,
+        rules,
+    };
+    let checker = model
+        .checker()
+        .threads(2)
+        .finish_when(HasDiscoveries::AnyFailures);
+    let checker = checker.spawn_bfs().join();
+    let found = checker.discoveries();
+    let broken = checker.model().properties().into_iter().filter(|property| {
+        // With nobody there is nothing to be done.
+        let can_be = servers > 0 || property.expectation == Expectation::Always;
+        let is_found = found.contains_key(property.name);
+        can_be && is_found == (property.expectation == Expectation::Always)
+    });
+    let broken = broken.map(|property| match found.get(property.name) {
+        Some(path) => format!("{}: {:?}", property.name, path.clone().into_actions()),
+        None => format!("never {}", property.name),
+    });
+    (broken.collect(), checker.unique_state_count())
+}
+
+#[test]
+fn no_rotation_strands_a_value() {
+    let few = Left {
+        restarts: 0,
+        returns: 1,
+        ..SOME
+    };
+    let mut sizes = vec![(0, 0, SOME), (1, 2, SOME), (2, 2, SOME), (3, 4, few)];
+    if std::env::var_os("ATREST_LONG").is_some() {
+        let more = Left {
+            restarts: 0,
+            ..SOME
+        };
+        sizes.extend([(1, 4, SOME), (2, 4, SOME), (3, 4, more)]);
+    }
+    for (servers, objects, left) in sizes {
+        let start = Instant::now();
+        let (broken, states) = check(servers, objects, left, RULES.iter().collect());
+        assert_eq!(broken, Vec::<String>::new(), "{servers} servers");
+        println!(
+            "{servers} servers, {objects} objects, {left:?}: {states} states, 11 properties hold \
+             ({:.1} s)",
+            start.elapsed().as_secs_f64()
+        );
+    }
+}
+
+#[test]
+fn no_rule_can_be_left_out() {
+    let mut killed = 0;
+    for without in RULES {
+        let rules = || {
+            let others = RULES.iter().filter(|rule| !std::ptr::eq(*rule, without));
+            others.collect::<Vec<_>>()
+        };
+        let sizes = [(0, 0), (1, 1), (2, 1)];
+        let broken = sizes
+            .into_iter()
+            .map(|(servers, objects)| check(servers, objects, SOME, rules()).0)
+            .find(|broken| !broken.is_empty());
+        println!(
+            "without {:?}: {:?}",
+            without.name,
+            broken.as_ref().map(|it| &it[0])
+        );
+        killed += usize::from(broken.is_some());
+    }
+    println!("{killed} of {} mutants killed", RULES.len());
+    assert_eq!(killed, RULES.len());
+}
