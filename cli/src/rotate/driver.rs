@@ -29,7 +29,7 @@ use crate::report::progress::Progress;
 use crate::status::Failure;
 
 /// Between two looks at a server that has not loaded its file yet.
-const LOOK: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(250);
 
 /// A census older than this is no ground to remove a key on (promise I1).
 const FRESH: Duration = Duration::from_secs(60);

@@ -291,7 +291,7 @@ fn promises(loads: &[Load], samples: &[(Load, Sample)]) -> Vec<Promise> {
             Bar::AtLeast(80.0),
         );
         if let (Some(etcd), Some(bare)) = (main(Contender::Etcd), main(Contender::Bare)) {
-            let what = "`etcd` against kubectl get | kubectl replace, times";
+            let what = "`etcd` against kubectl get / replace, times";
             promise(
                 what.into(),
                 etcd.rate() / replace.rate(),

@@ -1,4 +1,4 @@
-//! What other clients feel: 50 reads a second beside nothing, beside `kubectl get | kubectl replace` and
+//! What other clients feel: 50 reads a second beside nothing, beside `kubectl get / replace` and
 //! beside `atrest reencrypt`, gently.
 
 use std::sync::Arc;
@@ -59,7 +59,9 @@ pub(super) fn measure(arena: &mut Arena<'_>) -> Result<Vec<Told>, String> {
     let took = |who: usize| super::median(seconds[who].iter().copied());
     let promises = vec![
         Promise {
-            what: "`--gentle` against kubectl get | kubectl replace, beside 50 reads a second, times as fast".into(),
+            what:
+                "`--gentle` against kubectl get / replace, beside 50 reads a second, times as fast"
+                    .into(),
             measured: took(1) / took(2),
             bar: Bar::AtLeast(1.0),
         },
