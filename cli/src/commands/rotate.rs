@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use crate::args::{Engine, Global, Output, Rotate, RotateAction, RotateFlags};
+use crate::cluster::ApiServer;
 use crate::commands::confirmed;
 use crate::report;
 use crate::rotate::rewrite::etcd::SKIPPED;
 use crate::rotate::{
-    Journal, Lock, Plan, Reached, Report, Run, Settings, adopt, begin, opened, state_dir,
+    Journal, Lock, Plan, Reached, Report, Run, Settings, adopt, begin, opened, run_of_cluster,
+    state_dir,
 };
 use crate::status::{ExitStatus, Failure};
 
@@ -25,16 +27,10 @@ pub(crate) async fn run(global: &Global, arguments: &Rotate) -> Result<ExitStatu
         }
         RotateAction::Run => {
             let settings = Settings::resolve(flags)?;
-            opened(flags).await;
+            opened(flags).await?;
             let _lock = Lock::acquire(&state_dir)?;
             let newest = Journal::newest(&state_dir)?;
-            let is_under_way = |run: &&Journal| !run.is_done() && run.has_written();
-            if let Some(unfinished) = newest.as_ref().filter(is_under_way) {
-                return Err(
-                    Failure::unusable(format!("run {} is not finished", unfinished.run))
-                        .hint("atrest rotate resume goes on with it"),
-                );
-            }
+            refuse_unfinished(newest.as_ref())?;
             let ended = newest.as_ref().map(|run| run.run.clone());
             let plan = Plan::make(global, &settings, &ours(newest.as_ref())).await?;
             if !global.quiet {
@@ -53,12 +49,13 @@ pub(crate) async fn run(global: &Global, arguments: &Rotate) -> Result<ExitStatu
             drive(global, flags, journal, ended.as_deref()).await
         }
         RotateAction::Resume => {
-            opened(flags).await;
+            opened(flags).await?;
             let _lock = Lock::acquire(&state_dir)?;
             let known = Journal::newest(&state_dir)?;
             if let Some(run) = &flags.adopt_run
                 && known.as_ref().is_none_or(|known| known.run != *run)
             {
+                refuse_unfinished(known.as_ref())?;
                 let settings = Settings::resolve(flags)?;
                 let etcd_id = Reached::connect(global, &settings).await?.etcd.cluster_id;
                 let journal = adopt(&state_dir, settings, etcd_id, run)?;
@@ -77,7 +74,34 @@ pub(crate) async fn run(global: &Global, arguments: &Rotate) -> Result<ExitStatu
             }
             drive(global, flags, journal, None).await
         }
-        RotateAction::Status => status(global, &newest(&state_dir)?).await,
+        RotateAction::Status => match Journal::newest(&state_dir)? {
+            Some(journal) => status(global, &journal).await,
+            None => Err(elsewhere(global, &state_dir).await),
+        },
+    }
+}
+
+/// One run at a time for a state directory, too.
+fn refuse_unfinished(newest: Option<&Journal>) -> Result<(), Failure> {
+    match newest.filter(|run| !run.is_done() && run.has_written()) {
+        None => Ok(()),
+        Some(unfinished) => Err(
+            Failure::unusable(format!("run {} is not finished", unfinished.run))
+                .hint("atrest rotate resume goes on with it"),
+        ),
+    }
+}
+
+/// What the cluster says of a run that this machine does not know.
+async fn elsewhere(global: &Global, state_dir: &Path) -> Failure {
+    let no_run = no_run(state_dir);
+    match ApiServer::connect(global).await {
+        Ok(server) => match run_of_cluster(&[server], &[]).await {
+            Ok(Some(other)) => other,
+            Ok(None) => no_run,
+            Err(failure) => failure,
+        },
+        Err(_) => no_run,
     }
 }
 

@@ -140,7 +140,10 @@ impl<'a> Run<'a> {
                 Step::DropRead(i) => self.write(i, &observed[i], Stage::Only).await?,
                 Step::Await(Await::Load(i)) => self.await_load(i, &observed[i]).await?,
                 Step::Await(Await::InFlight) => self.await_in_flight().await,
-                Step::Await(Await::Hold) => return Err(self.hold()),
+                Step::Await(Await::Hold) => {
+                    self.keep_lease().await?;
+                    return Err(self.hold());
+                }
                 Step::RecordBarrier => self.record_barrier(&observed).await?,
                 Step::Rewrite => self.rewrite(&observed).await?,
                 Step::Verify => self.verify(&observed).await?,
@@ -337,7 +340,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Every writing step begins with this.
+    /// Every step that takes time or writes begins with this.
     async fn keep_lease(&mut self) -> Result<(), Failure> {
         let state = self.state.unwrap_or(State::Plan).name();
         self.lease.keep(&self.reached.servers, state).await
@@ -514,6 +517,7 @@ impl<'a> Run<'a> {
     }
 
     async fn verify(&mut self, observed: &[Observed]) -> Result<(), Failure> {
+        self.keep_lease().await?;
         let configuration = &observed[0].file.configuration;
         let selection = self.selection(configuration)?;
         let mut key_ids = BTreeMap::new();

@@ -35,7 +35,7 @@ pub(super) struct Lease {
 }
 
 /// The run that holds the Lease and how far it says it is, unless it is one of these.
-pub(super) async fn other(
+pub(crate) async fn other(
     servers: &[ApiServer],
     ours: &[&str],
 ) -> Result<Option<Failure>, Failure> {

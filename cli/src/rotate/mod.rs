@@ -15,6 +15,7 @@ mod window;
 
 pub(crate) use self::driver::Run;
 pub(crate) use self::journal::{Journal, Lock, adopt, begin};
+pub(crate) use self::lease::other as run_of_cluster;
 pub(crate) use self::observe::Reached;
 pub(crate) use self::plan::Plan;
 pub(crate) use self::settings::{Settings, state_dir};

@@ -50,8 +50,9 @@ fn left_until(time: Timestamp) -> Option<Duration> {
     Duration::try_from(time.duration_since(Timestamp::now())).ok()
 }
 
-/// Waits until the window opens. The clock is looked at again and again, for it may be set.
-pub(crate) async fn opened(flags: &RotateFlags) {
+/// Waits until the window opens, and fails where it is over then. The clock is looked at again and
+/// again, for it may be set.
+pub(crate) async fn opened(flags: &RotateFlags) -> Result<(), Failure> {
     const LOOK: Duration = Duration::from_secs(5);
 
     while let Some(left) = flags.not_before.and_then(left_until)
@@ -59,4 +60,5 @@ pub(crate) async fn opened(flags: &RotateFlags) {
     {
         tokio::time::sleep(left.min(LOOK)).await;
     }
+    Window::of(flags).map(|_| ())
 }

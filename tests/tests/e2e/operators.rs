@@ -53,6 +53,12 @@ async fn one_run_at_a_time_and_a_lost_machine_is_replaced() {
         "{}",
         refused.stderr
     );
+    let status = there("status", &[]).expect(2);
+    assert!(
+        status.stderr.contains(&format!("rotation {run} is not finished (at hold")),
+        "{}",
+        status.stderr
+    );
     // Nor does it adopt one whose key it does not have.
     let adopt = ["--adopt-run", run, "--to", "secretbox"];
     let keyless = there("resume", &adopt).expect(2);
