@@ -30,6 +30,8 @@ pub(crate) enum RotateAction {
     Status,
     /// Go on where a run was stopped or killed.
     Resume,
+    /// Go back, from any step before the end, to the key that wrote before the run.
+    Rollback,
 }
 
 /// A rotation.yaml, or flags where there is one API server with its file on this machine.

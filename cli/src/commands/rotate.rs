@@ -45,7 +45,7 @@ pub(crate) async fn run(global: &Global, arguments: &Rotate) -> Result<ExitStatu
             if let Some(unchanged) = newest.filter(|run| !run.is_done()) {
                 unchanged.abandon()?;
             }
-            let journal = begin(&state_dir, settings, plan.etcd_id.clone(), None)?;
+            let journal = begin(&state_dir, settings, plan.etcd_id.clone(), plan.writer.clone(), None)?;
             drive(global, flags, journal, ended.as_deref()).await
         }
         RotateAction::Resume => {
@@ -74,11 +74,48 @@ pub(crate) async fn run(global: &Global, arguments: &Rotate) -> Result<ExitStatu
             }
             drive(global, flags, journal, None).await
         }
+        RotateAction::Rollback => {
+            opened(flags).await?;
+            let _lock = Lock::acquire(&state_dir)?;
+            roll_back(global, flags, newest(&state_dir)?).await
+        }
         RotateAction::Status => match Journal::newest(&state_dir)? {
             Some(journal) => status(global, &journal).await,
             None => Err(elsewhere(global, &state_dir).await),
         },
     }
+}
+
+async fn roll_back(
+    global: &Global,
+    flags: &RotateFlags,
+    mut journal: Journal,
+) -> Result<ExitStatus, Failure> {
+    let run = journal.run.clone();
+    if journal.is_done() {
+        return Err(Failure::unusable(format!("run {run} is finished"))
+            .hint("the key before it is needed for nothing any more; atrest rotate run makes another"));
+    }
+    if !journal.has_written() {
+        journal.abandon()?;
+        report::say(format!("run {run} had not changed anything, and ends here"));
+        return Ok(ExitStatus::Done);
+    }
+    let unknown = || {
+        Failure::unusable("it is not known what wrote before this run")
+            .hint("it was adopted, or several keys wrote; atrest rotate resume goes on")
+    };
+    let writer = journal.writer().ok_or_else(unknown)?.clone();
+    writer.check()?;
+    if !flags.yes {
+        report::say(format!(
+            "everything is rewritten under {} again, and the run's key leaves every file",
+            writer.describe()
+        ));
+        ask()?;
+    }
+    journal.roll_back()?;
+    drive(global, flags, journal, None).await
 }
 
 /// One run at a time for a state directory, too.
@@ -138,10 +175,11 @@ async fn drive(
     let proof = run.drive().await?;
     if global.output == Output::Text {
         report::text(&format!(
-            "run {}: done; at revision {} all {} values are under the new key\n",
+            "run {}: done; at revision {} all {} values are under the {} key\n",
             proof.run,
             proof.revision,
             proof.census.total(),
+            proof.which,
         ))?;
         return Ok(ExitStatus::Done);
     }
@@ -156,7 +194,7 @@ async fn status(global: &Global, journal: &Journal) -> Result<ExitStatus, Failur
 
 fn ask() -> Result<(), Failure> {
     let no = || Failure::unusable("nothing was changed");
-    match confirmed("rotate?") {
+    match confirmed("go on?") {
         Some(true) => Ok(()),
         Some(false) => Err(no()),
         None => Err(no().hint("say --yes where nobody can be asked")),

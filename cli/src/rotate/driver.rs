@@ -64,6 +64,8 @@ pub(crate) struct Run<'a> {
 /// What a finished run proved.
 pub(crate) struct Proof {
     pub(crate) run: String,
+    /// The key that everything is under, `new` or `old`.
+    pub(crate) which: &'static str,
     pub(crate) revision: i64,
     pub(crate) census: Census,
 }
@@ -158,6 +160,12 @@ impl<'a> Run<'a> {
 
     /// The journal says what the target is; its bytes are in the escrow.
     async fn find_target(&mut self) -> Result<(), Failure> {
+        if self.journal.is_rolled_back() {
+            let unknown = || Failure::stopped("it is not known what wrote before this run");
+            let writer = self.journal.writer().ok_or_else(unknown)?;
+            self.target = Some(writer.find(&self.settings)?);
+            return Ok(());
+        }
         self.target = match &self.settings.to {
             To::Kms { name, socket } => {
                 // A server that cannot reach the plugin would refuse the file; so do we, before.
@@ -279,6 +287,7 @@ impl<'a> Run<'a> {
                         ..Barrier::default()
                     };
                 }
+                Record::RolledBack => barrier = Barrier::default(),
                 // What it set aside is not known any more: it is tried again by the next pass.
                 Record::Reached { resource, object } if i < self.taken_up => {
                     barrier.behind.insert(resource.clone(), object.clone());
@@ -424,7 +433,8 @@ impl<'a> Run<'a> {
         })?;
         self.barrier_seen = Instant::now();
         self.say(&format!(
-            "every server writes with the new key from revision {revision} on"
+            "every server writes with the {} key from revision {revision} on",
+            self.which()
         ));
         Ok(())
     }
@@ -521,8 +531,12 @@ impl<'a> Run<'a> {
         let configuration = &observed[0].file.configuration;
         let selection = self.selection(configuration)?;
         let mut key_ids = BTreeMap::new();
-        if let To::Kms { name, socket } = &self.settings.to {
-            key_ids.insert(name.clone(), kms::status(socket).await?);
+        match (&self.target, &self.settings.to) {
+            (Some(Target::Kms(_)), To::Kms { name, socket }) => {
+                key_ids.insert(name.clone(), kms::status(socket).await?);
+            }
+            (Some(Target::Kms(_)), _) => key_ids = kms::key_ids(configuration, &[]).await,
+            _ => {}
         }
         let flags = EtcdFlags::from(&self.settings.etcd);
         let question = Question::of(
@@ -538,9 +552,10 @@ impl<'a> Run<'a> {
             census, revision, ..
         } = counted;
         self.say(&format!(
-            "revision {revision}: {} values, {} under the new key",
+            "revision {revision}: {} values, {} under the {} key",
             census.total(),
-            census.count(ValueState::Current)
+            census.count(ValueState::Current),
+            self.which()
         ));
         self.journal.append(Record::Verified {
             revision,
@@ -599,7 +614,7 @@ impl<'a> Run<'a> {
                     .census
                     .as_ref()
                     .map_or(0, |(census, ..)| not_current(census));
-                let mut message = format!("{left} values are not under the new key");
+                let mut message = format!("{left} values are not under the {} key", self.which());
                 for object in self.set_aside.iter().take(NAMED) {
                     let namespace = object.namespace.as_deref().unwrap_or("-");
                     message += &format!("\n  {namespace}/{}: {}", object.name, object.reason);
@@ -632,6 +647,7 @@ impl<'a> Run<'a> {
             report::failure(&failure);
         }
         Ok(Proof {
+            which: self.which(),
             run: self.journal.run,
             revision,
             census,
@@ -647,6 +663,9 @@ impl<'a> Run<'a> {
 
     /// The hold begins with the first census that found nothing on the old key.
     fn hold_left(&self) -> Duration {
+        if self.journal.is_rolled_back() {
+            return Duration::ZERO;
+        }
         match self.barrier().proven_at {
             None => self.settings.hold,
             Some(at) => left(self.settings.hold, at),
@@ -658,6 +677,14 @@ impl<'a> Run<'a> {
             "{}; atrest rotate resume goes on",
             self.what_is_readable()
         ))
+    }
+
+    /// The key that everything comes under.
+    fn which(&self) -> &'static str {
+        match self.journal.is_rolled_back() {
+            true => "old",
+            false => "new",
+        }
     }
 
     /// The truth about the old key, for a hint.

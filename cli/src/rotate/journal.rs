@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::escrow;
 use super::lease::Holder;
+use super::rollback::Writer;
 use super::settings::{Server, Settings, To};
 use crate::cluster::Process;
 use crate::status::Failure;
@@ -32,6 +33,8 @@ pub(crate) enum Record {
         etcd_id: String,
         /// Tells this journal from that of another machine which adopts the run.
         machine: String,
+        /// What writes before the run, as far as that is one and known.
+        writer: Option<Writer>,
     },
     /// One more API server is listed than before.
     Joined { server: Box<Server> },
@@ -73,6 +76,8 @@ pub(crate) enum Record {
         /// Milliseconds since 1970.
         at: i64,
     },
+    /// From here on it goes back to what wrote before.
+    RolledBack,
     /// Another run took its place before it changed anything.
     Abandoned,
     /// Proven at this revision.
@@ -126,6 +131,7 @@ pub(crate) fn begin(
     state_dir: &Path,
     settings: Settings,
     etcd_id: String,
+    writer: Option<Writer>,
     adopted: Option<&str>,
 ) -> Result<Journal, Failure> {
     let machine = SecretBytes::generate(4)
@@ -134,6 +140,7 @@ pub(crate) fn begin(
         settings: Box::new(settings),
         etcd_id,
         machine: machine.fingerprint().short(8).to_owned(),
+        writer,
     };
     let now = || jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ");
     let run = adopted.map_or_else(|| now().to_string(), str::to_owned);
@@ -163,7 +170,7 @@ pub(crate) fn adopt(
             "name its escrow with --escrow, without the run's id at its end; nothing was changed",
         ));
     }
-    let mut journal = begin(state_dir, settings, etcd_id, Some(run))?;
+    let mut journal = begin(state_dir, settings, etcd_id, None, Some(run))?;
     if let Some((provider, key)) = key {
         journal.append(Record::minted(provider, &key))?;
     }
@@ -314,6 +321,27 @@ impl Journal {
             })?;
         }
         Ok(())
+    }
+
+    /// What wrote before the run.
+    pub(crate) fn writer(&self) -> Option<&Writer> {
+        self.records.iter().find_map(|record| match record {
+            Record::Begin { writer, .. } => writer.as_ref(),
+            _ => None,
+        })
+    }
+
+    /// Whether it goes back.
+    pub(crate) fn is_rolled_back(&self) -> bool {
+        self.records.iter().any(|it| matches!(it, Record::RolledBack))
+    }
+
+    /// From here on `resume` goes back, too.
+    pub(crate) fn roll_back(&mut self) -> Result<(), Failure> {
+        match self.is_rolled_back() {
+            true => Ok(()),
+            false => self.append(Record::RolledBack),
+        }
     }
 
     /// As whom the run holds the cluster's Lease.

@@ -8,6 +8,7 @@ mod lease;
 mod observe;
 mod plan;
 pub(crate) mod rewrite;
+mod rollback;
 mod settings;
 mod status;
 mod target;

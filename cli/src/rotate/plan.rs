@@ -11,6 +11,7 @@ use atrest_core::secret::SecretBytes;
 use serde::Serialize;
 
 use super::observe::{Reached, alive_servers, check_count, check_server, observe, stored_here};
+use super::rollback::Writer;
 use super::settings::{Settings, To};
 use super::target::{kms_provider, no_provider_in_use, provider_in_use};
 use super::{escrow, lease};
@@ -35,6 +36,8 @@ pub(crate) struct Plan {
     load_waits: usize,
     #[serde(skip)]
     pub(crate) etcd_id: String,
+    #[serde(skip)]
+    pub(crate) writer: Option<Writer>,
 }
 
 #[derive(Debug, Serialize)]
@@ -153,6 +156,7 @@ impl Plan {
             },
             load_waits: 3 * settings.servers.len(),
             etcd_id: reached.etcd.cluster_id,
+            writer: Writer::of(&file.configuration, &selection.resources),
         })
     }
 

@@ -214,3 +214,53 @@ async fn the_other_engines_rotate_too() {
     stored.assert_readable(&client).await;
     assert_eq!(secrets::bodies_digest(&client).await.unwrap(), bodies);
 }
+
+/// Back from wherever a run was stopped: before anything was changed, with both keys in the files, amid
+/// the rewrite, held, and with a plugin that writes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_ends_under_the_key_that_wrote_before() {
+    let plane = ControlPlane::start(Options::default());
+    let client = plane.client(0).await;
+    let stored = FEW.store(&client, "back").await.unwrap();
+    let bodies = secrets::bodies_digest(&client).await.unwrap();
+    let file = &plane.servers[0].encryption_config;
+
+    // To plaintext it does not go back.
+    rotate(&plane, "run", &["--to", "secretbox", "--hold", "2s"]).expect(4);
+    let refused = rotate(&plane, "rollback", &[]).expect(2);
+    assert!(refused.stderr.contains("in plaintext"), "{}", refused.stderr);
+    std::thread::sleep(Duration::from_secs(2));
+    rotate(&plane, "resume", &[]).expect(0);
+    let old = key_names(file);
+    rotate(&plane, "rollback", &[]).expect(2);
+
+    let plugin = Plugin::start();
+    let socket = format!("plugin={}", plugin.socket().display());
+    let cases: [&[&str]; 4] = [
+        // Long enough to change a file, not to rewrite anything.
+        &["--max-duration", "2500ms"],
+        &["--max-duration", "9s", "--max-rate", "10"],
+        &["--hold", "1h", "--to", "aesgcm"],
+        &["--hold", "1h", "--to", "kms", "--kms-socket", &socket],
+    ];
+    for case in cases {
+        rotate(&plane, "run", case).expect(4);
+        let back = rotate(&plane, "rollback", &[]).expect(0);
+        let told = "values are under the old key";
+        // A window may close before anything was changed.
+        let nothing = "had not changed anything";
+        assert!(
+            back.stdout.contains(told) || back.stderr.contains(nothing),
+            "{case:?}: {back:?}"
+        );
+        assert_eq!(key_names(file), old, "{case:?}");
+        let prefix = format!("k8s:enc:secretbox:v1:{}:", old[0]);
+        stored_values::assert_prefix(&plane, stored.len(), &prefix);
+    }
+    stored.assert_readable(&client).await;
+    assert_eq!(secrets::bodies_digest(&client).await.unwrap(), bodies);
+
+    // And forward again.
+    rotate(&plane, "run", &[]).expect(0);
+    assert_ne!(key_names(file), old);
+}

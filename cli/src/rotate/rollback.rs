@@ -1,0 +1,134 @@
+//! The way back: the same rotation, to the key that wrote before it began.
+//!
+//! No old file comes back, for it would lack the key that was used since. The old key is promoted again
+//! in the files as they are, everything is rewritten, and the new key leaves on the proof on which
+//! the old one would have left.
+
+use std::path::{Path, PathBuf};
+
+use atrest_core::at_rest::GroupResource;
+use atrest_core::encryption_config::{EncryptionConfiguration, Key, KmsVersion, Provider};
+use atrest_core::rotation::chain::{Local, Target};
+use serde::{Deserialize, Serialize};
+
+use super::escrow;
+use super::settings::Settings;
+use crate::configuration;
+use crate::status::Failure;
+
+/// What wrote before a run, without its bytes.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct Writer {
+    provider: String,
+    /// Of the key, or of the KMS v2 plugin.
+    name: String,
+    /// Of a local key.
+    fingerprint: Option<String>,
+}
+
+impl Writer {
+    /// What writes all of the resources; `None` where that is not one.
+    pub(super) fn of(
+        configuration: &EncryptionConfiguration,
+        resources: &[GroupResource],
+    ) -> Option<Self> {
+        let mut writers = resources.iter().map(|resource| {
+            let provider = *configuration.chain(resource).first()?;
+            let key = provider.keys().first();
+            Some(Self {
+                provider: provider.name().into(),
+                name: match (provider, key) {
+                    (Provider::Kms(kms), _) => kms.name.clone(),
+                    (_, Some(key)) => key.name.clone(),
+                    (_, None) => String::new(),
+                },
+                fingerprint: key.map(|key| key.secret.fingerprint().to_string()),
+            })
+        });
+        let first = writers.next()??;
+        writers
+            .all(|writer| writer.as_ref() == Some(&first))
+            .then_some(first)
+    }
+
+    /// For people.
+    pub(crate) fn describe(&self) -> String {
+        format!("{} {}", self.provider, self.name)
+    }
+
+    /// Whether it can be gone back to.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        match Local::parse(&self.provider).is_some() || self.provider == "kms" {
+            true => Ok(()),
+            false => Err(
+                Failure::unusable("the run began in plaintext, to which it does not go back")
+                    .hint("atrest rotate resume goes on to the key, which every server can read"),
+            ),
+        }
+    }
+
+    /// With its bytes: from a server's file, or from the escrow of the run that minted it.
+    pub(super) fn find(&self, settings: &Settings) -> Result<Target, Failure> {
+        self.check()?;
+        for server in &settings.servers {
+            let file = configuration::load(&server.file)?;
+            let entries = file.configuration.resources.iter();
+            let providers = entries.flat_map(|entry| &entry.providers);
+            if let Some(target) = providers.filter_map(|it| self.among(it)).next() {
+                return Ok(target);
+            }
+        }
+        for deposit in deposits(settings) {
+            if let Ok(Some((local, key))) = escrow::find(&[deposit])
+                && self.is(local.name(), &key)
+            {
+                return Ok(Target::Key(local, key));
+            }
+        }
+        Err(Failure::stopped(format!(
+            "{} is in no server's file and not in the escrow any more",
+            self.describe()
+        ))
+        .hint(format!(
+            "put the file of the run that minted it into {} again; else go on to the new key: it is \
+             the only one that everything is under",
+            parent(&settings.escrow).display()
+        )))
+    }
+
+    fn among(&self, provider: &Provider) -> Option<Target> {
+        match provider {
+            Provider::Kms(kms) => (self.provider == "kms"
+                && kms.name == self.name
+                && kms.api_version == KmsVersion::V2)
+                .then(|| Target::Kms(kms.clone())),
+            local => {
+                let key = local.keys().iter().find(|key| self.is(local.name(), key))?;
+                Some(Target::Key(Local::parse(local.name())?, key.clone()))
+            }
+        }
+    }
+
+    fn is(&self, provider: &str, key: &Key) -> bool {
+        provider == self.provider
+            && self.name == key.name
+            && self.fingerprint.as_deref() == Some(&key.secret.fingerprint().to_string())
+    }
+}
+
+/// What stands beside this run's escrow: files of earlier runs.
+fn deposits(settings: &Settings) -> Vec<PathBuf> {
+    let bases = std::iter::once(&settings.escrow).chain(&settings.escrow_copies);
+    let beside = bases.filter_map(|base| std::fs::read_dir(parent(base)).ok());
+    let mut deposits: Vec<_> = beside
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.is_file())
+        .collect();
+    deposits.sort();
+    deposits
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
+}
