@@ -45,7 +45,13 @@ pub(crate) async fn run(global: &Global, arguments: &Rotate) -> Result<ExitStatu
             if let Some(unchanged) = newest.filter(|run| !run.is_done()) {
                 unchanged.abandon()?;
             }
-            let journal = begin(&state_dir, settings, plan.etcd_id.clone(), plan.writer.clone(), None)?;
+            let journal = begin(
+                &state_dir,
+                settings,
+                plan.etcd_id.clone(),
+                plan.writer.clone(),
+                None,
+            )?;
             drive(global, flags, journal, ended.as_deref()).await
         }
         RotateAction::Resume => {
@@ -93,8 +99,9 @@ async fn roll_back(
 ) -> Result<ExitStatus, Failure> {
     let run = journal.run.clone();
     if journal.is_done() {
-        return Err(Failure::unusable(format!("run {run} is finished"))
-            .hint("the key before it is needed for nothing any more; atrest rotate run makes another"));
+        return Err(Failure::unusable(format!("run {run} is finished")).hint(
+            "the key before it is needed for nothing any more; atrest rotate run makes another",
+        ));
     }
     if !journal.has_written() {
         journal.abandon()?;
@@ -122,10 +129,11 @@ async fn roll_back(
 fn refuse_unfinished(newest: Option<&Journal>) -> Result<(), Failure> {
     match newest.filter(|run| !run.is_done() && run.has_written()) {
         None => Ok(()),
-        Some(unfinished) => Err(
-            Failure::unusable(format!("run {} is not finished", unfinished.run))
-                .hint("atrest rotate resume goes on with it"),
-        ),
+        Some(unfinished) => Err(Failure::unusable(format!(
+            "run {} is not finished",
+            unfinished.run
+        ))
+        .hint("atrest rotate resume goes on with it")),
     }
 }
 

@@ -639,6 +639,7 @@ impl<'a> Run<'a> {
         let unproven = || Failure::stopped("there is no fresh census");
         let (census, revision, _) = self.census.take().ok_or_else(unproven)?;
         self.journal.append(Record::Done { revision })?;
+        let which = self.which();
         let released = self
             .lease
             .release(&self.reached.servers, State::Done.name());
@@ -647,7 +648,7 @@ impl<'a> Run<'a> {
             report::failure(&failure);
         }
         Ok(Proof {
-            which: self.which(),
+            which,
             run: self.journal.run,
             revision,
             census,

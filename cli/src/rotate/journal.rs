@@ -333,7 +333,9 @@ impl Journal {
 
     /// Whether it goes back.
     pub(crate) fn is_rolled_back(&self) -> bool {
-        self.records.iter().any(|it| matches!(it, Record::RolledBack))
+        self.records
+            .iter()
+            .any(|it| matches!(it, Record::RolledBack))
     }
 
     /// From here on `resume` goes back, too.

@@ -60,10 +60,10 @@ impl Writer {
     pub(crate) fn check(&self) -> Result<(), Failure> {
         match Local::parse(&self.provider).is_some() || self.provider == "kms" {
             true => Ok(()),
-            false => Err(
-                Failure::unusable("the run began in plaintext, to which it does not go back")
-                    .hint("atrest rotate resume goes on to the key, which every server can read"),
-            ),
+            false => Err(Failure::unusable(
+                "the run began in plaintext, to which it does not go back",
+            )
+            .hint("atrest rotate resume goes on to the key, which every server can read")),
         }
     }
 

@@ -55,7 +55,9 @@ async fn one_run_at_a_time_and_a_lost_machine_is_replaced() {
     );
     let status = there("status", &[]).expect(2);
     assert!(
-        status.stderr.contains(&format!("rotation {run} is not finished (at hold")),
+        status
+            .stderr
+            .contains(&format!("rotation {run} is not finished (at hold")),
         "{}",
         status.stderr
     );

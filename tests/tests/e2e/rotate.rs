@@ -228,7 +228,11 @@ async fn a_rollback_ends_under_the_key_that_wrote_before() {
     // To plaintext it does not go back.
     rotate(&plane, "run", &["--to", "secretbox", "--hold", "2s"]).expect(4);
     let refused = rotate(&plane, "rollback", &[]).expect(2);
-    assert!(refused.stderr.contains("in plaintext"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("in plaintext"),
+        "{}",
+        refused.stderr
+    );
     std::thread::sleep(Duration::from_secs(2));
     rotate(&plane, "resume", &[]).expect(0);
     let old = key_names(file);
