@@ -90,8 +90,10 @@ async fn the_file_of_another_server_or_of_none_is_refused_and_nothing_is_written
     let client = plane.client(0).await;
     let stored = FEW.store(&client, "refused").await.unwrap();
     let before = stored_values::secrets(&plane);
+    let [first, second] = [0, 1].map(|i| plane.servers[i].url.clone());
+    let all = ["--server", &first, "--server", &second];
     let refused = |what: &str, more: &[&str], status: i32, word: &str| {
-        let ended = reencrypt(&plane, more).expect(status);
+        let ended = reencrypt(&plane, &[&all, more].concat()).expect(status);
         assert!(ended.stderr.contains(word), "{what}: {}", ended.stderr);
         assert!(ended.stderr.contains("hint:"), "{what}: {}", ended.stderr);
         assert_eq!(ended.stdout, "", "{what}");
@@ -106,8 +108,10 @@ async fn the_file_of_another_server_or_of_none_is_refused_and_nothing_is_written
     let config = configuration(&["secrets"], &[&local("aescbc", &[("k1", 1)]), IDENTITY]);
     let not_loaded = file("not-loaded.yaml", &config);
     let rejected = file("rejected.yaml", &config.replace("k1", "\"\""));
-    let second = plane.servers[1].url.clone();
 
+    let forgotten = reencrypt(&plane, &["--server", &first]).expect(2);
+    let told = "the cluster has 2 API servers, and 1 are named";
+    assert!(forgotten.stderr.contains(told), "{}", forgotten.stderr);
     refused(
         "not loaded",
         &["--config", &not_loaded],
@@ -116,10 +120,9 @@ async fn the_file_of_another_server_or_of_none_is_refused_and_nothing_is_written
     );
     refused("rejected", &["--config", &rejected], 2, "would reject");
     plane.load(0, config.as_bytes());
-    let lagging = ["--server", &plane.servers[0].url, "--server", &second];
     refused(
         "the second lags",
-        &lagging,
+        &[],
         2,
         &format!("{second} has loaded another file"),
     );
@@ -162,7 +165,7 @@ async fn the_file_of_another_server_or_of_none_is_refused_and_nothing_is_written
     );
 
     // Nobody can be asked.
-    let asking = command(&plane, &[]);
+    let asking = command(&plane, &all);
     let arguments = asking.get_args().filter(|it| *it != "--yes");
     let unasked = atrest::run(arguments).expect(2);
     assert!(unasked.stderr.contains("--yes"), "{}", unasked.stderr);
@@ -173,7 +176,7 @@ async fn the_file_of_another_server_or_of_none_is_refused_and_nothing_is_written
     );
     assert_eq!(stored_values::secrets(&plane), before);
 
-    let counted = reencrypt(&plane, &["--dry-run"]).expect(0);
+    let counted = reencrypt(&plane, &[&all[..], &["--dry-run"]].concat()).expect(0);
     let words = format!("of {0} objects {0} would be rewritten", stored.len());
     assert!(counted.stderr.contains(&words), "{}", counted.stderr);
     assert_eq!(stored_values::secrets(&plane), before);
