@@ -212,8 +212,9 @@ async fn sigkill_anywhere_and_resume_ends_in_the_same_state_with_one_key() {
     eprintln!("{} kills, in {killed_in:?}", points.len());
     let missed = STATES.iter().filter(|it| !killed_in.contains_key(**it));
     let missed: Vec<_> = missed.collect();
-    // Of fewer points some state may have none.
-    assert!(missed.len() <= 1, "no kill in {missed:?}");
+    // Of few points the short ones may have none.
+    let may_miss = if most < 1_000 { 2 } else { 0 };
+    assert!(missed.len() <= may_miss, "no kill in {missed:?}");
     for server in &plane.servers {
         stored.assert_readable(&server.client().await).await;
     }
