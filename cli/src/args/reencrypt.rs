@@ -43,12 +43,11 @@ pub(crate) struct Reencrypt {
 }
 
 /// What rewrites.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Engine {
     /// The API servers, asked by empty patches. With --etcd-endpoints the objects are found by etcd's keys,
     /// not by lists.
-    #[default]
     Api,
     /// This program, in etcd: ten times as fast, and past admission and audit.
     Etcd,

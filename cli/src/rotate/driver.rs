@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use atrest_core::at_rest::{Census, State as ValueState};
 use atrest_core::encryption_config::EncryptionConfiguration;
 use atrest_core::rotation::chain::{Local, Selection, Stage, Target};
-use atrest_core::rotation::{
-    Await, CensusFacts, Facts, Progress as Since, ServerFacts, State, Step, Stop, next,
-};
+use atrest_core::rotation::{Await, CensusFacts, Facts, ServerFacts, State, Step, Stop, next};
 
+use super::barrier::Barrier;
 use super::escrow;
 use super::hand::{self, Hand, Means, Task};
 use super::journal::{Journal, Record};
@@ -267,50 +266,8 @@ impl<'a> Run<'a> {
         Selection::new(configuration, &self.settings.resources()).map_err(Failure::unusable)
     }
 
-    /// What the journal says since the newest barrier.
     fn barrier(&self) -> Barrier {
-        let mut barrier = Barrier::default();
-        for (i, record) in self.journal.records.iter().enumerate() {
-            if i == self.taken_up {
-                barrier.since.take_up();
-            }
-            match record {
-                Record::Barrier {
-                    revision,
-                    processes,
-                    ..
-                } => {
-                    barrier = Barrier {
-                        revision: Some(*revision),
-                        processes: processes.clone(),
-                        proven_at: barrier.proven_at,
-                        ..Barrier::default()
-                    };
-                }
-                Record::RolledBack => barrier = Barrier::default(),
-                // What it set aside is not known any more: it is tried again by the next pass.
-                Record::Reached { resource, object } if i < self.taken_up => {
-                    barrier.behind.insert(resource.clone(), object.clone());
-                }
-                Record::Rewrote { set_aside, .. } => {
-                    barrier.since.rewrite(*set_aside);
-                    barrier.behind.clear();
-                }
-                Record::Verified {
-                    not_current: 0,
-                    unread: 0,
-                    at,
-                    ..
-                } => {
-                    barrier.proven_at.get_or_insert(*at);
-                }
-                _ => {}
-            }
-        }
-        if self.journal.records.len() == self.taken_up {
-            barrier.since.take_up();
-        }
-        barrier
+        Barrier::of(&self.journal.records, self.taken_up)
     }
 
     fn enter(&mut self, state: State) -> Result<(), Failure> {
@@ -350,7 +307,7 @@ impl<'a> Run<'a> {
     }
 
     /// Every step that takes time or writes begins with this.
-    async fn keep_lease(&mut self) -> Result<(), Failure> {
+    async fn keep_lease(&self) -> Result<(), Failure> {
         let state = self.state.unwrap_or(State::Plan).name();
         self.lease.keep(&self.reached.servers, state).await
     }
@@ -725,20 +682,6 @@ fn left(span: Duration, since: i64) -> Duration {
 
 fn now() -> i64 {
     jiff::Timestamp::now().as_millisecond()
-}
-
-/// What the journal says of the time since every server wrote with the target.
-#[derive(Default)]
-struct Barrier {
-    /// etcd's, when it was reached.
-    revision: Option<i64>,
-    /// The servers' then, in their order.
-    processes: Vec<Process>,
-    /// Up to which object of each resource an earlier process has come.
-    behind: BTreeMap<String, String>,
-    /// Milliseconds since 1970.
-    proven_at: Option<i64>,
-    since: Since,
 }
 
 fn not_current(census: &Census) -> u64 {

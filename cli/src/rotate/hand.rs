@@ -17,9 +17,6 @@ use crate::kms;
 use crate::report::progress::Progress;
 use crate::status::Failure;
 
-/// Objects that the cluster's own controller is woken with.
-const TO_WAKE: usize = 64;
-
 /// Where the engine `etcd` makes its canaries.
 const CANARY_NAMESPACE: &str = "kube-system";
 
@@ -146,7 +143,7 @@ impl<'a> Hand<'a> {
                     std::slice::from_ref(task.name),
                     &means.file.configuration,
                     key_ids,
-                    TO_WAKE,
+                    svm::TO_WAKE,
                 );
                 let task = svm::Task {
                     server: &servers[0],

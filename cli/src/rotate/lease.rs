@@ -29,10 +29,7 @@ impl Holder {
 }
 
 /// The Lease, held.
-pub(super) struct Lease {
-    holder: Holder,
-    seen: cluster::Lease,
-}
+pub(super) struct Lease(Holder);
 
 /// The run that holds the Lease and how far it says it is, unless it is one of these.
 pub(crate) async fn other(
@@ -74,39 +71,50 @@ impl Lease {
         state: &str,
     ) -> Result<Self, Failure> {
         let seen = ask(servers, |server| server.lease()).await?;
-        let seen = match seen {
+        match seen {
             None => ask(servers, |server| server.create_lease(&holder.0, state)).await?,
             Some(seen) => {
                 let is_this = seen.holder.as_deref() == Some(&*holder.0);
                 if let (false, Some(failure)) = (is_this, held_by_other(&seen, ours)) {
                     return Err(failure);
                 }
-                let change = |server| change(server, &seen, Some(&holder), state);
-                ask(servers, change).await?
+                ask(servers, |server| {
+                    change(server, &seen, Some(&holder), state)
+                })
+                .await?
             }
         };
-        Ok(Self { holder, seen })
+        Ok(Self(holder))
     }
 
     /// Says how far the run is, and fails where it is not ours any more.
-    pub(super) async fn keep(&mut self, servers: &[ApiServer], state: &str) -> Result<(), Failure> {
+    pub(super) async fn keep(&self, servers: &[ApiServer], state: &str) -> Result<(), Failure> {
+        self.change(servers, Some(&self.0), state).await
+    }
+
+    /// The run is over.
+    pub(super) async fn release(self, servers: &[ApiServer], state: &str) -> Result<(), Failure> {
+        self.change(servers, None, state).await
+    }
+
+    /// Where it is still ours.
+    async fn change(
+        &self,
+        servers: &[ApiServer],
+        holder: Option<&Holder>,
+        state: &str,
+    ) -> Result<(), Failure> {
         let seen = ask(servers, |server| server.lease()).await?;
-        let seen = seen.filter(|seen| seen.holder.as_deref() == Some(&*self.holder.0));
+        let seen = seen.filter(|seen| seen.holder.as_deref() == Some(&*self.0.0));
         let Some(seen) = seen else {
             return Err(Failure::stopped(
                 "the Lease kube-system/atrest-rotation is not this run's any more",
             )
             .hint("another machine has adopted the run, or somebody deleted it: find out who"));
         };
-        let change = |server| change(server, &seen, Some(&self.holder), state);
-        self.seen = ask(servers, change).await?;
-        Ok(())
-    }
-
-    /// The run is over.
-    pub(super) async fn release(self, servers: &[ApiServer], state: &str) -> Result<(), Failure> {
-        let change = |server| change(server, &self.seen, None, state);
-        ask(servers, change).await.map(|_| ())
+        ask(servers, |server| change(server, &seen, holder, state))
+            .await
+            .map(|_| ())
     }
 }
 

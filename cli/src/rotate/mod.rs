@@ -1,5 +1,6 @@
 //! Rotation: what acts on the decisions of `atrest_core::rotation`.
 
+mod barrier;
 mod driver;
 mod escrow;
 mod hand;

@@ -68,8 +68,7 @@ impl Report {
         }
         let mut servers = Vec::new();
         let settings = journal.settings();
-        let listed = settings.iter().flat_map(|(settings, _)| &settings.servers);
-        for server in listed {
+        for server in settings.iter().flat_map(|(settings, _)| &settings.servers) {
             let file = atrest_files::read(&server.file).ok();
             let file = file.map(|bytes| Fingerprint::of(bytes.expose()).to_string());
             let loaded = match connect(global, server).await {

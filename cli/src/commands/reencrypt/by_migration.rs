@@ -14,9 +14,6 @@ use crate::report::progress::Progress;
 use crate::rotate::rewrite::svm;
 use crate::status::{ExitStatus, Failure};
 
-/// Objects that the controller is woken with, one after the other.
-const TO_WAKE: usize = 64;
-
 pub(super) async fn run(global: &Global, arguments: &Reencrypt) -> Result<ExitStatus, Failure> {
     let Some(config) = &arguments.config else {
         return Err(Failure::unusable(
@@ -39,7 +36,7 @@ pub(super) async fn run(global: &Global, arguments: &Reencrypt) -> Result<ExitSt
         &names,
         &file.configuration,
         &key_ids,
-        TO_WAKE,
+        svm::TO_WAKE,
     );
     if arguments.dry_run {
         super::would_rewrite(&mut etcd, &question).await?;

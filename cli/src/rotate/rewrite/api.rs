@@ -9,7 +9,7 @@ use std::future;
 use std::time::{Duration, Instant};
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::governor::Governor;
 use super::work::{Found, Source};
@@ -78,16 +78,18 @@ pub(crate) async fn rewrite(
         progress,
     } = task;
     // The next page is found while this one is worked on.
-    let (send, mut pages) = mpsc::channel(1);
-    let (ended, has_ended) = oneshot::channel();
+    let (send, pages) = mpsc::channel(1);
     let find = async {
+        let taker = send.clone();
         tokio::select! {
             found = source.send(resource, behind.as_deref(), progress, send) => found,
-            _ = has_ended => Ok(()),
+            // However that ended, nobody waits for more.
+            () = taker.closed() => Ok(()),
         }
     };
     let (governor, newest) = (RefCell::new(Governor::new(pace)), Cell::new(0));
-    let touch_all = async {
+    let touch = async {
+        let mut pages = pages;
         let mut outcome = Outcome::default();
         let mut cursor = Cursor::default();
         let mut last_look = Instant::now();
@@ -146,12 +148,6 @@ pub(crate) async fn rewrite(
             reached(object)?;
         }
         Ok::<_, Failure>(outcome)
-    };
-    let touch = async {
-        let outcome = touch_all.await;
-        // However it ended, nobody waits for more.
-        let _ = ended.send(());
-        outcome
     };
     let watch = async {
         match steward {

@@ -19,6 +19,9 @@ use crate::status::Failure;
 /// Between two looks at the migration.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// Objects that the controller is woken with, one after the other.
+pub(crate) const TO_WAKE: usize = 64;
+
 /// A count of what is done may take this part of the time.
 const COUNTING: u32 = 20;
 
