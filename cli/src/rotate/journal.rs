@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::escrow;
 use super::lease::Holder;
 use super::rollback::Writer;
-use super::settings::{Server, Settings, To};
+use super::settings::{Server, Settings, To, in_order};
 use crate::cluster::Process;
 use crate::status::Failure;
 
@@ -51,7 +51,12 @@ pub(crate) enum Record {
         server: String,
         stage: String,
         sha256: String,
+        /// The server's process, before.
+        #[serde(default)]
+        before: Option<Process>,
     },
+    /// A server that cannot say what it has loaded was this process, with the last content in place.
+    Placed { server: String, process: Process },
     /// Every server, as it was then, wrote with the target from this revision on.
     Barrier {
         revision: i64,
@@ -301,6 +306,7 @@ impl Journal {
             _ => None,
         });
         settings.servers.extend(joined);
+        settings.servers = in_order(settings.servers);
         Some((settings, etcd_id))
     }
 

@@ -1,8 +1,6 @@
 //! What a run would do, shown before anything is changed.
 
 use std::fmt::Write as _;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 use atrest_core::at_rest::{Census, State as ValueState};
 use atrest_core::encryption_config::Key;
@@ -12,7 +10,7 @@ use serde::Serialize;
 
 use super::observe::{Reached, alive_servers, check_count, check_server, observe, stored_here};
 use super::rollback::Writer;
-use super::settings::{Settings, To};
+use super::settings::{self, Settings, To};
 use super::target::{kms_provider, no_provider_in_use, provider_in_use};
 use super::{escrow, lease};
 use crate::args::{EtcdFlags, Global};
@@ -58,9 +56,11 @@ struct Server {
     chains: Vec<Chain>,
     /// The new key would be, too: the file keeps its mode.
     readable_by_others: bool,
+    /// An operator copies it from another server.
+    by_hand: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Chain {
     resources: Vec<String>,
     now: String,
@@ -81,15 +81,21 @@ impl Plan {
         if let Some(failure) = lease::other(&reached.servers, ours).await? {
             return Err(failure);
         }
-        let mut servers = Vec::new();
+        let mut servers: Vec<Server> = Vec::new();
         let mut first = None;
-        for (server, api) in settings.servers.iter().zip(&reached.servers) {
+        for (i, server) in settings.servers.iter().enumerate() {
+            let (machine, api) = (&reached.machines[i], &reached.servers[i]);
             // Asked before the file is read: a server that is down is the first thing to know.
             check_server(api, &server.name).await?;
-            let observed = observe(server, api).await?;
+            let observed = observe(server, machine.as_ref(), api).await?;
             let file = server.file.display();
-            if !observed.is_loaded() {
-                let loaded = match &observed.loaded {
+            let same = servers.first().map(|first| first.file_sha256.as_str());
+            let is_loaded = match &observed.file {
+                Some(_) => observed.is_loaded(None),
+                None => observed.loaded().is_some() && observed.loaded() == same,
+            };
+            if !is_loaded {
+                let loaded = match observed.loaded() {
                     None => "reports no hash of a loaded EncryptionConfiguration".to_owned(),
                     Some(_) => format!("has another EncryptionConfiguration loaded than {file}"),
                 };
@@ -98,18 +104,23 @@ impl Plan {
                      this file, and --encryption-provider-config-automatic-reload=true",
                 ));
             }
-            let configuration = &observed.file.configuration;
+            let (Some(seen), Some(machine)) = (observed.file, machine) else {
+                servers.push(Server::out_of_reach(server, &servers));
+                continue;
+            };
+            let configuration = &seen.configuration;
             let selection = Selection::new(configuration, &settings.resources())
                 .map_err(|error| Failure::unusable(format!("{file}: {error}")))?;
             let target = shown_target(settings, configuration)?;
             servers.push(Server {
                 name: server.name.clone(),
                 file: file.to_string(),
-                file_sha256: observed.file.fingerprint.to_string(),
-                chains: chains(&observed.file, &selection, &target)?,
-                readable_by_others: is_readable_by_others(&server.file),
+                file_sha256: seen.fingerprint.to_string(),
+                chains: chains(&seen, &selection, &target)?,
+                readable_by_others: machine.is_readable_by_others(&server.file).await,
+                by_hand: false,
             });
-            first.get_or_insert((observed.file, selection, target));
+            first.get_or_insert((seen, selection, target));
         }
         let Some((file, selection, target)) = first else {
             return Err(Failure::unusable("there is no API server"));
@@ -192,6 +203,12 @@ impl Plan {
         }
         for server in &self.servers {
             let _ = writeln!(out, "\n{}: {}", server.name, server.file);
+            if server.by_hand {
+                let _ = writeln!(
+                    out,
+                    "  by hand: you copy it from another server each time that you are told"
+                );
+            }
             if server.readable_by_others {
                 let _ = writeln!(
                     out,
@@ -225,8 +242,19 @@ impl Plan {
     }
 }
 
-fn is_readable_by_others(file: &Path) -> bool {
-    std::fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
+impl Server {
+    /// One whose file only an operator gets to: it has loaded what the first one has.
+    fn out_of_reach(server: &settings::Server, others: &[Self]) -> Self {
+        let first = others.first();
+        Self {
+            name: server.name.clone(),
+            file: server.file.display().to_string(),
+            file_sha256: first.map(|it| it.file_sha256.clone()).unwrap_or_default(),
+            chains: first.map(|it| it.chains.clone()).unwrap_or_default(),
+            readable_by_others: false,
+            by_hand: true,
+        }
+    }
 }
 
 /// The target as far as it is known before the key is minted.

@@ -19,6 +19,7 @@ mod rbac;
 mod reencrypt;
 mod refused;
 mod rotate;
+mod servers;
 mod several_servers;
 mod svm_engine;
 mod traps;
