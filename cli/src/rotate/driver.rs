@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use atrest_core::at_rest::{Census, State as ValueState};
+use atrest_core::at_rest::{Census, NotCurrent, State as ValueState};
 use atrest_core::encryption_config::EncryptionConfiguration;
 use atrest_core::rotation::chain::{Local, Selection, Stage, Target};
 use atrest_core::rotation::{Await, CensusFacts, Facts, ServerFacts, State, Step, Stop, next};
@@ -68,8 +68,8 @@ pub(crate) struct Run<'a> {
 /// What a finished run proved.
 pub(crate) struct Proof {
     pub(crate) run: String,
-    /// The key that everything is under, `new` or `old`.
-    pub(crate) which: &'static str,
+    /// What everything is: `under the new key`.
+    pub(crate) under: &'static str,
     pub(crate) revision: i64,
     pub(crate) census: Census,
 }
@@ -80,6 +80,7 @@ impl<'a> Run<'a> {
     pub(crate) async fn new(
         global: &'a Global,
         flags: &RotateFlags,
+        window: Window,
         journal: Journal,
         ours: &[&str],
     ) -> Result<Self, Failure> {
@@ -113,7 +114,7 @@ impl<'a> Run<'a> {
             census: None,
             set_aside: Vec::new(),
             alive: 0,
-            window: Window::of(flags)?,
+            window,
             barrier_seen: Instant::now(),
             waiting: None,
             reloaded: BTreeSet::new(),
@@ -174,6 +175,7 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         self.target = match &self.settings.to {
+            To::Identity => Some(Target::Identity),
             To::Kms { name, socket } => {
                 // A server that cannot reach the plugin would refuse the file; so do we, before.
                 kms::status(socket).await?;
@@ -492,8 +494,8 @@ impl<'a> Run<'a> {
         })?;
         self.barrier_seen = Instant::now();
         self.say(&format!(
-            "every server writes with the {} key from revision {revision} on",
-            self.which()
+            "every server writes {} from revision {revision} on",
+            self.under()
         ));
         Ok(())
     }
@@ -611,10 +613,10 @@ impl<'a> Run<'a> {
             census, revision, ..
         } = counted;
         self.say(&format!(
-            "revision {revision}: {} values, {} under the {} key",
+            "revision {revision}: {} values, {} {}",
             census.total(),
-            census.count(ValueState::Current),
-            self.which()
+            census.settled(),
+            self.under()
         ));
         self.journal.append(Record::Verified {
             revision,
@@ -673,13 +675,16 @@ impl<'a> Run<'a> {
                     .census
                     .as_ref()
                     .map_or(0, |(census, ..)| not_current(census));
-                let mut message = format!("{left} values are not under the {} key", self.which());
+                let mut message = format!("{left} values are not {}", self.under());
                 for object in self.set_aside.iter().take(NAMED) {
                     let namespace = object.namespace.as_deref().unwrap_or("-");
                     message += &format!("\n  {namespace}/{}: {}", object.name, object.reason);
                 }
                 if let (true, Some((census, ..))) = (self.set_aside.is_empty(), &self.census) {
-                    for value in &census.not_current {
+                    let plaintext = matches!(self.target, Some(Target::Identity));
+                    let is_left =
+                        |it: &&NotCurrent| !plaintext || it.state != ValueState::Plaintext;
+                    for value in census.not_current.iter().filter(is_left) {
                         message +=
                             &format!("\n  {}", String::from_utf8_lossy(&value.key).escape_debug());
                     }
@@ -698,7 +703,7 @@ impl<'a> Run<'a> {
         let unproven = || Failure::stopped("there is no fresh census");
         let (census, revision, _) = self.census.take().ok_or_else(unproven)?;
         self.journal.append(Record::Done { revision })?;
-        let which = self.which();
+        let under = self.under();
         let released = self
             .lease
             .release(&self.reached.servers, State::Done.name());
@@ -707,7 +712,7 @@ impl<'a> Run<'a> {
             report::failure(&failure);
         }
         Ok(Proof {
-            which,
+            under,
             run: self.journal.run,
             revision,
             census,
@@ -739,11 +744,12 @@ impl<'a> Run<'a> {
         ))
     }
 
-    /// The key that everything comes under.
-    fn which(&self) -> &'static str {
-        match self.journal.is_rolled_back() {
-            true => "old",
-            false => "new",
+    /// What everything comes under.
+    fn under(&self) -> &'static str {
+        match (&self.target, self.journal.is_rolled_back()) {
+            (Some(Target::Identity), _) => "in plaintext",
+            (_, true) => "under the old key",
+            (_, false) => "under the new key",
         }
     }
 
@@ -784,13 +790,5 @@ fn now() -> i64 {
 }
 
 fn not_current(census: &Census) -> u64 {
-    [
-        ValueState::Stale,
-        ValueState::Plaintext,
-        ValueState::UnknownKey,
-        ValueState::Undecryptable,
-    ]
-    .into_iter()
-    .map(|state| census.count(state))
-    .sum()
+    census.total() - census.settled() - census.count(ValueState::Unread)
 }

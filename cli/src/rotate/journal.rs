@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::escrow;
 use super::lease::Holder;
 use super::rollback::Writer;
-use super::settings::{Server, Settings, To, in_order};
+use super::settings::{Server, Settings, in_order};
 use crate::cluster::Process;
 use crate::status::Failure;
 
@@ -162,7 +162,7 @@ pub(crate) fn adopt(
 ) -> Result<Journal, Failure> {
     let paths = escrow::paths(&settings, run);
     let key = escrow::find(&paths)?;
-    if key.is_none() && !matches!(settings.to, To::Kms { .. }) {
+    if key.is_none() && settings.to.mints() {
         let paths: Vec<_> = paths
             .iter()
             .map(|path| path.display().to_string())

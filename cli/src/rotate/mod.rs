@@ -25,7 +25,7 @@ pub(crate) use self::observe::Reached;
 pub(crate) use self::plan::Plan;
 pub(crate) use self::settings::{Settings, state_dir};
 pub(crate) use self::status::Report;
-pub(crate) use self::window::opened;
+pub(crate) use self::window::{Window, opened};
 
 use atrest_core::rotation::chain::Stage;
 

@@ -32,6 +32,9 @@ pub(crate) struct Plan {
     servers: Vec<Server>,
     escrow: Vec<String>,
     load_waits: usize,
+    /// Everything is decrypted.
+    #[serde(skip)]
+    pub(crate) decrypts: bool,
     #[serde(skip)]
     pub(crate) etcd_id: String,
     #[serde(skip)]
@@ -163,8 +166,9 @@ impl Plan {
                     .iter()
                     .map(|path| path.display().to_string())
                     .collect(),
-                Target::Kms(_) => Vec::new(),
+                Target::Kms(_) | Target::Identity => Vec::new(),
             },
+            decrypts: matches!(target, Target::Identity),
             load_waits: 3 * settings.servers.len(),
             etcd_id: reached.etcd.cluster_id,
             writer: Writer::of(&file.configuration, &selection.resources),
@@ -227,6 +231,10 @@ impl Plan {
                 }
             }
         }
+        if self.decrypts {
+            out += "\nwarning: what is encrypted now will be stored in plaintext: in etcd, and in every \
+                    snapshot and backup from then on\n";
+        }
         if let [first, copies @ ..] = &self.escrow[..] {
             let _ = writeln!(out, "\nthe new key is kept in {first}");
             for copy in copies {
@@ -264,6 +272,7 @@ fn shown_target(
 ) -> Result<Target, Failure> {
     let local = match &settings.to {
         To::Kms { name, socket } => return Ok(Target::Kms(kms_provider(name, socket))),
+        To::Identity => return Ok(Target::Identity),
         To::Provider(name) => Local::parse(name),
         To::InUse => provider_in_use(configuration, settings),
     };
@@ -287,9 +296,11 @@ fn chains(file: &Loaded, selection: &Selection, target: &Target) -> Result<Vec<C
     for stage in &stages {
         text = configuration::edit(&text, stage)?;
     }
-    let configuration = &file.configuration;
+    let (split, _) = selection
+        .split(&file.configuration)
+        .map_err(Failure::unusable)?;
     let mut chains = Vec::new();
-    for (i, entry) in configuration.resources.iter().enumerate() {
+    for (i, entry) in split.resources.iter().enumerate() {
         let [add_read, promote, drop_read] =
             [0, 1, 2].map(|stage| describe(&stages[stage].resources[i].providers));
         let now = describe(&entry.providers);

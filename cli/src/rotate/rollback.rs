@@ -54,18 +54,15 @@ impl Writer {
 
     /// For people.
     pub(crate) fn describe(&self) -> String {
-        format!("{} {}", self.provider, self.name)
+        match self.is_plaintext() {
+            true => "stored in plaintext".into(),
+            false => format!("rewritten under {} {}", self.provider, self.name),
+        }
     }
 
-    /// Whether it can be gone back to.
-    pub(crate) fn check(&self) -> Result<(), Failure> {
-        match Local::parse(&self.provider).is_some() || self.provider == "kms" {
-            true => Ok(()),
-            false => Err(Failure::unusable(
-                "the run began in plaintext, to which it does not go back",
-            )
-            .hint("atrest rotate resume goes on to the key, which every server can read")),
-        }
+    /// Whether nothing was encrypted.
+    pub(crate) fn is_plaintext(&self) -> bool {
+        self.provider == Provider::Identity.name()
     }
 
     /// With its bytes: from a server's file, or from the escrow of the run that minted it.
@@ -74,7 +71,9 @@ impl Writer {
         settings: &Settings,
         machines: &[Option<Machine>],
     ) -> Result<Target, Failure> {
-        self.check()?;
+        if self.is_plaintext() {
+            return Ok(Target::Identity);
+        }
         for (server, machine) in settings.servers.iter().zip(machines) {
             let Some(machine) = machine else { continue };
             let file = load(machine, server).await?;
@@ -92,8 +91,8 @@ impl Writer {
             }
         }
         Err(Failure::stopped(format!(
-            "{} is in no server's file and not in the escrow any more",
-            self.describe()
+            "{} {} is in no server's file and not in the escrow any more",
+            self.provider, self.name
         ))
         .hint(format!(
             "put the file of the run that minted it into {} again; else go on to the new key: it is \

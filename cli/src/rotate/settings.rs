@@ -74,6 +74,15 @@ pub(crate) enum To {
     Provider(String),
     /// A KMS v2 plugin.
     Kms { name: String, socket: PathBuf },
+    /// No encryption.
+    Identity,
+}
+
+impl To {
+    /// Whether a key is made for it.
+    pub(crate) fn mints(&self) -> bool {
+        matches!(self, Self::InUse | Self::Provider(_))
+    }
 }
 
 impl Settings {
@@ -317,9 +326,10 @@ impl File {
                     .hint("--kms-socket NAME=PATH, or servers[].plugin.socket in rotation.yaml"));
             }
             (Some(provider), _) if Local::parse(&provider).is_some() => To::Provider(provider),
+            (Some(provider), _) if provider == "identity" => To::Identity,
             (Some(provider), _) => {
                 return Err(Failure::unusable(format!("cannot rotate to {provider:?}"))
-                    .hint("to one of aescbc, aesgcm, secretbox, kms"));
+                    .hint("to one of aescbc, aesgcm, secretbox, kms, identity"));
             }
         };
         let or = |flag: &Option<PathBuf>, file: Option<PathBuf>| flag.clone().or(file);
@@ -345,7 +355,10 @@ impl File {
         Ok(Settings {
             servers: in_order(self.servers.into_iter().map(Server::from).collect()),
             etcd,
-            resources: self.resources,
+            resources: match flags.resource.is_empty() {
+                true => self.resources,
+                false => flags.resource.clone(),
+            },
             to,
             escrow: absolute(
                 or(&flags.escrow, self.escrow.file).unwrap_or_else(|| state_dir.join("escrow/key")),

@@ -12,6 +12,7 @@ mod etcd_releases;
 mod generate;
 mod history;
 mod killed;
+mod kinds;
 mod kms_plugin;
 mod lints;
 mod operators;
