@@ -189,11 +189,12 @@ async fn drive(
     let proof = run.drive().await?;
     if global.output == Output::Text {
         report::text(&format!(
-            "run {}: done; at revision {} all {} values are {}\n",
+            "run {}: done; at revision {} all {} values are {}\n{}\n",
             proof.run,
             proof.revision,
             proof.census.total(),
             proof.under,
+            proof.took,
         ))?;
         return Ok(ExitStatus::Done);
     }

@@ -10,6 +10,7 @@ mod lease;
 mod manual;
 mod observe;
 mod plan;
+mod poll;
 mod reload;
 pub(crate) mod rewrite;
 mod rollback;
