@@ -86,3 +86,27 @@ async fn files_are_written_just_before_their_servers_look_at_them() {
     assert_eq!(loads.len(), 36);
     assert!(p95 <= 5.0);
 }
+
+/// As a pod that mounts the file by itself does.
+#[test]
+fn a_server_that_sees_another_file_is_not_waited_for_to_the_end() {
+    let plane = ControlPlane::start(Options {
+        encryption_config: ONE_KEY.into(),
+        ..Options::default()
+    });
+    let mut yaml = std::fs::read_to_string(atrest::rotation_yaml(&plane, 1, "")).unwrap();
+    let copy = plane.directory().join("copy.yaml");
+    std::fs::copy(&plane.servers[0].encryption_config, &copy).unwrap();
+    let file = plane.servers[0].encryption_config.display().to_string();
+    yaml = yaml.replace(&file, &copy.display().to_string());
+    let path = plane.directory().join("of-the-copy.yaml");
+    std::fs::write(&path, yaml).unwrap();
+    let run = atrest::rotate_by(&plane, &path, "run", &["--load-timeout", "1h"]).output();
+    let ended = Ended::from(run.unwrap()).expect(4);
+    for told in [
+        "it has looked at its file since, and sees the old one",
+        "mount its directory",
+    ] {
+        assert!(ended.stderr.contains(told), "{}", ended.stderr);
+    }
+}
