@@ -1,6 +1,7 @@
 //! Observes, asks `core::rotation` for the next step, does it, and again.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use atrest_core::at_rest::{Census, State as ValueState};
@@ -9,6 +10,8 @@ use atrest_core::rotation::chain::{Local, Selection, Stage, Target};
 use atrest_core::rotation::{Await, CensusFacts, Facts, ServerFacts, State, Step, Stop, next};
 
 use super::barrier::Barrier;
+use super::certificate;
+use super::counts::Counts;
 use super::escrow;
 use super::hand::{self, Hand, Means, Task};
 use super::journal::{Journal, Record};
@@ -67,6 +70,8 @@ pub(crate) struct Proof {
     pub(crate) which: &'static str,
     pub(crate) revision: i64,
     pub(crate) census: Census,
+    /// Where its certificate is.
+    pub(crate) certificate: PathBuf,
 }
 
 impl<'a> Run<'a> {
@@ -89,6 +94,7 @@ impl<'a> Run<'a> {
             ))
             .hint("check --kubeconfig, and the etcd endpoints of the run"));
         }
+        same_cluster(&journal, &reached).await?;
         let holder = journal.holder().ok_or_else(damaged)?;
         let lease = Lease::take(&reached.servers, holder, ours, State::Lock.name()).await?;
         for server in &settings.servers {
@@ -116,13 +122,16 @@ impl<'a> Run<'a> {
 
     /// Goes on until everything is proven, or something has to be done first.
     pub(crate) async fn drive(mut self) -> Result<Proof, Failure> {
-        self.go_on().await.map_err(|failure| {
-            match self.journal.has_written() {
+        if let Err(failure) = self.go_on().await {
+            // The certificate tells of it. Where the journal cannot be written that is the failure.
+            let reason = failure.message().to_owned();
+            let _ = self.journal.append(Record::Stopped { reason });
+            return Err(match self.journal.has_written() {
                 // Whatever it was, the run is in its middle now.
                 true => failure.in_the_middle(self.what_is_readable()),
                 false => failure,
-            }
-        })?;
+            });
+        }
         self.done().await
     }
 
@@ -130,6 +139,7 @@ impl<'a> Run<'a> {
         self.find_target().await?;
         loop {
             let (facts, observed) = self.facts().await?;
+            self.note_loaded(&observed)?;
             let step = next(&facts);
             if !matches!(step, Step::Stop(_)) {
                 self.enter(step.state(&facts))?;
@@ -260,6 +270,20 @@ impl<'a> Run<'a> {
         // Before every server has loaded its file nothing is done that this could forbid.
         let failed = failed.filter(|_| observed.iter().all(Observed::is_loaded));
         failed.map_or(Ok(false), Err)
+    }
+
+    /// When a server has what it was given, for the certificate.
+    fn note_loaded(&mut self, observed: &[Observed]) -> Result<(), Failure> {
+        for (i, seen) in observed.iter().enumerate().filter(|it| it.1.is_loaded()) {
+            let server = self.settings.servers[i].name.clone();
+            let sha256 = seen.file.fingerprint.to_string();
+            let records = self.journal.records.iter().rev();
+            let newest = records.filter(|it| it.server() == Some(&server)).next();
+            if matches!(newest, Some(Record::Write { sha256: written, .. }) if *written == sha256) {
+                self.journal.append(Record::Loaded { server, sha256 })?;
+            }
+        }
+        Ok(())
     }
 
     fn selection(&self, configuration: &EncryptionConfiguration) -> Result<Selection, Failure> {
@@ -520,6 +544,7 @@ impl<'a> Run<'a> {
             not_current: not_current(&census),
             unread: census.count(ValueState::Unread),
             at: now(),
+            resources: Counts::of(&census),
         })?;
         if not_current(&census) == 0 {
             let api = &self.reached.servers[0];
@@ -596,6 +621,7 @@ impl<'a> Run<'a> {
         let unproven = || Failure::stopped("there is no fresh census");
         let (census, revision, _) = self.census.take().ok_or_else(unproven)?;
         self.journal.append(Record::Done { revision })?;
+        let certificate = certificate::write(&self.journal)?;
         let which = self.which();
         let released = self
             .lease
@@ -609,6 +635,7 @@ impl<'a> Run<'a> {
             run: self.journal.run,
             revision,
             census,
+            certificate,
         })
     }
 
@@ -662,6 +689,21 @@ impl<'a> Run<'a> {
             report::say(line);
         }
     }
+}
+
+/// A cluster that was restored elsewhere has the same etcd ids, and one that was made anew the same address.
+async fn same_cluster(journal: &Journal, reached: &Reached) -> Result<(), Failure> {
+    let Some(pinned) = journal.cluster_uid() else {
+        return Ok(());
+    };
+    let uid = reached.cluster().await?.uid;
+    if uid == pinned {
+        return Ok(());
+    }
+    Err(Failure::unusable(format!(
+        "the run belongs to the cluster whose kube-system has the uid {pinned}, and this one's has {uid}"
+    ))
+    .hint("check --kubeconfig; a run goes on in its own cluster only"))
 }
 
 fn stage_name(stage: Stage) -> &'static str {
