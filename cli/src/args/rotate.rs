@@ -43,9 +43,14 @@ pub(crate) struct RotateFlags {
     /// The one API server's EncryptionConfiguration on this machine, instead of a rotation.yaml.
     #[arg(long, global = true, value_name = "FILE", conflicts_with = "file")]
     pub(crate) config: Option<PathBuf>,
-    /// The provider to rotate to: aescbc, aesgcm, secretbox or kms [default: the one in use].
+    /// The provider to rotate to: aescbc, aesgcm, secretbox, kms, or identity, which decrypts
+    /// everything [default: the one in use].
     #[arg(long, global = true, value_name = "PROVIDER")]
     pub(crate) to: Option<String>,
+    /// A resource to rotate, such as secrets; repeatable [default: all that the configuration names].
+    /// What shares an entry with others gets one of its own.
+    #[arg(long, global = true, value_name = "RESOURCE")]
+    pub(crate) resource: Vec<String>,
     /// The KMS v2 plugin to move to: its provider name and its socket.
     #[arg(long, global = true, value_name = "NAME=PATH")]
     pub(crate) kms_socket: Option<KmsSocket>,
@@ -65,6 +70,10 @@ pub(crate) struct RotateFlags {
     /// Do not ask before the first change.
     #[arg(long, short = 'y', global = true)]
     pub(crate) yes: bool,
+    /// Store everything in plaintext again, with `--to identity` or `rollback`: the second word that
+    /// this needs where nobody can be asked.
+    #[arg(long, global = true)]
+    pub(crate) accept_plaintext: bool,
     /// Keep the old key readable for this long before it is dropped, such as 30m or 24h.
     #[arg(long, global = true, value_name = "DURATION", value_parser = duration)]
     pub(crate) hold: Option<std::time::Duration>,

@@ -8,8 +8,8 @@ use crate::commands::confirmed;
 use crate::report;
 use crate::rotate::rewrite::etcd::SKIPPED;
 use crate::rotate::{
-    Journal, Lock, Plan, Reached, Record, Report, Run, Settings, adopt, begin, certificate, opened,
-    run_of_cluster, state_dir,
+    Journal, Lock, Plan, Reached, Record, Report, Run, Settings, Window, adopt, begin, certificate,
+    opened, run_of_cluster, state_dir,
 };
 use crate::status::{ExitStatus, Failure};
 
@@ -27,7 +27,7 @@ pub(crate) async fn run(global: &Global, arguments: &Rotate) -> Result<ExitStatu
         }
         RotateAction::Run => {
             let settings = Settings::resolve(flags)?;
-            opened(flags).await?;
+            let window = opened(flags).await?;
             let _lock = Lock::acquire(&state_dir)?;
             let newest = Journal::newest(&state_dir)?;
             refuse_unfinished(newest.as_ref())?;
@@ -42,6 +42,9 @@ pub(crate) async fn run(global: &Global, arguments: &Rotate) -> Result<ExitStatu
             if !flags.yes {
                 ask()?;
             }
+            if plan.decrypts {
+                ask_for_plaintext(flags)?;
+            }
             if let Some(unchanged) = newest.filter(|run| !run.is_done()) {
                 unchanged.abandon()?;
             }
@@ -51,10 +54,10 @@ pub(crate) async fn run(global: &Global, arguments: &Rotate) -> Result<ExitStatu
                 revision,
                 resources,
             })?;
-            drive(global, flags, journal, ended.as_deref()).await
+            drive(global, flags, window, journal, ended.as_deref()).await
         }
         RotateAction::Resume => {
-            opened(flags).await?;
+            let window = opened(flags).await?;
             let _lock = Lock::acquire(&state_dir)?;
             let known = Journal::newest(&state_dir)?;
             if let Some(run) = &flags.adopt_run
@@ -64,7 +67,7 @@ pub(crate) async fn run(global: &Global, arguments: &Rotate) -> Result<ExitStatu
                 let settings = Settings::resolve(flags)?;
                 let reached = Reached::connect(global, &settings).await?;
                 let journal = adopt(&state_dir, settings, reached.cluster().await?, run)?;
-                return drive(global, flags, journal, Some(run)).await;
+                return drive(global, flags, window, journal, Some(run)).await;
             }
             let mut journal = known.ok_or_else(|| no_run(&state_dir))?;
             if journal.is_done() {
@@ -78,12 +81,12 @@ pub(crate) async fn run(global: &Global, arguments: &Rotate) -> Result<ExitStatu
             if flags.file.is_some() {
                 journal.join(&Settings::resolve(flags)?.servers)?;
             }
-            drive(global, flags, journal, None).await
+            drive(global, flags, window, journal, None).await
         }
         RotateAction::Rollback => {
-            opened(flags).await?;
+            let window = opened(flags).await?;
             let _lock = Lock::acquire(&state_dir)?;
-            roll_back(global, flags, newest(&state_dir)?).await
+            roll_back(global, flags, window, newest(&state_dir)?).await
         }
         RotateAction::Status => match Journal::newest(&state_dir)? {
             Some(journal) => status(global, &journal).await,
@@ -95,6 +98,7 @@ pub(crate) async fn run(global: &Global, arguments: &Rotate) -> Result<ExitStatu
 async fn roll_back(
     global: &Global,
     flags: &RotateFlags,
+    window: Window,
     mut journal: Journal,
 ) -> Result<ExitStatus, Failure> {
     let run = journal.run.clone();
@@ -113,16 +117,18 @@ async fn roll_back(
             .hint("it was adopted, or several keys wrote; atrest rotate resume goes on")
     };
     let writer = journal.writer().ok_or_else(unknown)?.clone();
-    writer.check()?;
     if !flags.yes {
         report::say(format!(
-            "everything is rewritten under {} again, and the run's key leaves every file",
+            "everything is {} again, and the run's key leaves every file",
             writer.describe()
         ));
         ask()?;
     }
+    if writer.is_plaintext() {
+        ask_for_plaintext(flags)?;
+    }
     journal.roll_back()?;
-    drive(global, flags, journal, None).await
+    drive(global, flags, window, journal, None).await
 }
 
 /// One that was killed between its end and its certificate gets it now.
@@ -176,27 +182,27 @@ fn no_run(state_dir: &Path) -> Failure {
 async fn drive(
     global: &Global,
     flags: &RotateFlags,
+    window: Window,
     journal: Journal,
     ended: Option<&str>,
 ) -> Result<ExitStatus, Failure> {
     let state_dir = journal.directory();
     let has_written = journal.has_written();
     let ended: Vec<_> = ended.into_iter().collect();
-    let run =
-        Run::new(global, flags, journal, &ended)
-            .await
-            .map_err(|failure| match has_written {
-                true => failure.in_the_middle("nothing was changed since"),
-                false => failure,
-            })?;
+    let run = Run::new(global, flags, window, journal, &ended)
+        .await
+        .map_err(|failure| match has_written {
+            true => failure.in_the_middle("nothing was changed since"),
+            false => failure,
+        })?;
     let proof = run.drive().await?;
     if global.output == Output::Text {
         report::text(&format!(
-            "run {}: done; at revision {} all {} values are under the {} key\n",
+            "run {}: done; at revision {} all {} values are {}\n",
             proof.run,
             proof.revision,
             proof.census.total(),
-            proof.which,
+            proof.under,
         ))?;
         report::text(&format!("certificate: {}\n", proof.certificate.display()))?;
         return Ok(ExitStatus::Done);
@@ -208,6 +214,21 @@ async fn status(global: &Global, journal: &Journal) -> Result<ExitStatus, Failur
     let report = Report::make(global, journal).await?;
     report::render(global.output, &report, || report.text())?;
     Ok(ExitStatus::Done)
+}
+
+/// The second time: `--yes` says nothing of this.
+fn ask_for_plaintext(flags: &RotateFlags) -> Result<(), Failure> {
+    if flags.accept_plaintext {
+        return Ok(());
+    }
+    let no = || Failure::unusable("nothing was changed: everything would be stored in plaintext");
+    match confirmed(
+        "whoever can read etcd, a snapshot or a backup will read it. store it in plaintext?",
+    ) {
+        Some(true) => Ok(()),
+        Some(false) => Err(no()),
+        None => Err(no().hint("say --accept-plaintext where nobody can be asked")),
+    }
 }
 
 fn ask() -> Result<(), Failure> {

@@ -67,7 +67,7 @@ pub(crate) struct Cluster {
 pub(crate) struct Target {
     /// As in `atrest/verify/v1`.
     pub(crate) provider: String,
-    /// The key's name, or the key_id; null where nothing is stored under a plugin's.
+    /// The key's name, or the key_id; null where nothing is stored by a plugin.
     pub(crate) key: Option<String>,
     /// SHA-256 of the key's bytes, of a local key.
     fingerprint: Option<String>,
@@ -239,7 +239,7 @@ impl Certificate {
         } = &self.target;
         let _ = writeln!(
             out,
-            "everything is under {} {}{}",
+            "everything is by {} {}{}",
             escape(provider),
             name_of(key.as_deref()),
             match fingerprint {
@@ -325,6 +325,7 @@ impl Found {
                 server,
                 stage,
                 sha256,
+                ..
             } => {
                 let files = self.files.entry(server.clone()).or_default();
                 files.push(Written {
@@ -383,9 +384,15 @@ fn target(journal: &Journal, to: &To, done: &Counted) -> Option<Target> {
             fingerprint: None,
         }
     };
+    let plaintext = Target {
+        provider: "identity".into(),
+        key: None,
+        fingerprint: None,
+    };
     if journal.is_rolled_back() {
         let writer = journal.writer()?;
         return Some(match writer.fingerprint() {
+            _ if writer.is_plaintext() => plaintext,
             None => plugin(writer.name()),
             Some(fingerprint) => Target {
                 provider: writer.provider().to_owned(),
@@ -396,6 +403,7 @@ fn target(journal: &Journal, to: &To, done: &Counted) -> Option<Target> {
     }
     match to {
         To::Kms { name, .. } => Some(plugin(name)),
+        To::Identity => Some(plaintext),
         To::InUse | To::Provider(_) => minted(journal),
     }
 }

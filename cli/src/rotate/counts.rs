@@ -1,6 +1,6 @@
 //! What a census counted, as the journal and the certificate keep it.
 
-use atrest_core::at_rest::{Census, State};
+use atrest_core::at_rest::Census;
 use serde::{Deserialize, Serialize};
 
 /// The values of one resource.
@@ -20,8 +20,6 @@ pub(crate) struct KeyCount {
     /// Its name, or the key_id.
     pub(crate) key: Option<String>,
     pub(crate) count: u64,
-    /// Whether it is the key that should have written all.
-    pub(crate) current: bool,
 }
 
 impl Counts {
@@ -35,7 +33,6 @@ impl Counts {
                     provider: group.provider.clone(),
                     key: group.key.clone(),
                     count: group.count,
-                    current: group.state == State::Current,
                 })
                 .collect(),
         });

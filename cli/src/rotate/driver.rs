@@ -1,10 +1,10 @@
 //! Observes, asks `core::rotation` for the next step, does it, and again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use atrest_core::at_rest::{Census, State as ValueState};
+use atrest_core::at_rest::{Census, NotCurrent, State as ValueState};
 use atrest_core::encryption_config::EncryptionConfiguration;
 use atrest_core::rotation::chain::{Local, Selection, Stage, Target};
 use atrest_core::rotation::{Await, CensusFacts, Facts, ServerFacts, State, Step, Stop, next};
@@ -13,17 +13,20 @@ use super::barrier::Barrier;
 use super::certificate;
 use super::counts::Counts;
 use super::escrow;
+use super::evidence::Written;
 use super::hand::{self, Hand, Means, Task};
 use super::journal::{Journal, Record};
 use super::lease::Lease;
+use super::manual;
 use super::observe::{Observed, Reached, alive_servers, check_count, observe, stored_here};
 use super::rewrite::SetAside;
-use super::settings::{Settings, To};
+use super::settings::{Server, Settings, To};
+use super::stage_name;
 use super::target::{kms_provider, no_provider_in_use, provider_in_use};
 use super::window::Window;
 use crate::args::{EtcdFlags, Global, RotateFlags};
 use crate::cluster::{self, ApiServer, Process};
-use crate::configuration;
+use crate::configuration::{self, Loaded};
 use crate::etcd::{self, Question};
 use crate::kms;
 use crate::report;
@@ -59,6 +62,8 @@ pub(crate) struct Run<'a> {
     barrier_seen: Instant,
     /// Since when the server that is waited for has not loaded its file.
     waiting: Option<Instant>,
+    /// Servers that this process has told to load a file, and that file's hash.
+    reloaded: BTreeSet<(usize, String)>,
     state: Option<State>,
     global: &'a Global,
 }
@@ -66,8 +71,8 @@ pub(crate) struct Run<'a> {
 /// What a finished run proved.
 pub(crate) struct Proof {
     pub(crate) run: String,
-    /// The key that everything is under, `new` or `old`.
-    pub(crate) which: &'static str,
+    /// What everything is: `under the new key`.
+    pub(crate) under: &'static str,
     pub(crate) revision: i64,
     pub(crate) census: Census,
     /// Where its certificate is.
@@ -80,6 +85,7 @@ impl<'a> Run<'a> {
     pub(crate) async fn new(
         global: &'a Global,
         flags: &RotateFlags,
+        window: Window,
         journal: Journal,
         ours: &[&str],
     ) -> Result<Self, Failure> {
@@ -97,9 +103,11 @@ impl<'a> Run<'a> {
         same_cluster(&journal, &reached).await?;
         let holder = journal.holder().ok_or_else(damaged)?;
         let lease = Lease::take(&reached.servers, holder, ours, State::Lock.name()).await?;
-        for server in &settings.servers {
+        for (server, machine) in settings.servers.iter().zip(&reached.machines) {
             // What a run that was killed between creating and renaming left behind.
-            atrest_files::remove_leftover(&server.file).map_err(Failure::unusable)?;
+            if let Some(machine) = machine {
+                machine.remove_leftover(&server.file).await?;
+            }
         }
         Ok(Self {
             taken_up: journal.records.len(),
@@ -112,9 +120,10 @@ impl<'a> Run<'a> {
             census: None,
             set_aside: Vec::new(),
             alive: 0,
-            window: Window::of(flags)?,
+            window,
             barrier_seen: Instant::now(),
             waiting: None,
+            reloaded: BTreeSet::new(),
             state: None,
             global,
         })
@@ -139,17 +148,17 @@ impl<'a> Run<'a> {
         self.find_target().await?;
         loop {
             let (facts, observed) = self.facts().await?;
-            self.note_loaded(&observed)?;
+            self.note_loaded(&facts.servers, &observed)?;
             let step = next(&facts);
             if !matches!(step, Step::Stop(_)) {
                 self.enter(step.state(&facts))?;
             }
             match step {
                 Step::Mint => self.mint(&observed)?,
-                Step::AddRead(i) => self.write(i, &observed[i], Stage::Reads).await?,
-                Step::Promote(i) => self.write(i, &observed[i], Stage::Writes).await?,
-                Step::DropRead(i) => self.write(i, &observed[i], Stage::Only).await?,
-                Step::Await(Await::Load(i)) => self.await_load(i, &observed[i]).await?,
+                Step::AddRead(i) => self.write(i, &observed, Stage::Reads).await?,
+                Step::Promote(i) => self.write(i, &observed, Stage::Writes).await?,
+                Step::DropRead(i) => self.write(i, &observed, Stage::Only).await?,
+                Step::Await(Await::Load(i)) => self.await_load(i, &observed).await?,
                 Step::Await(Await::InFlight) => self.await_in_flight().await,
                 Step::Await(Await::Hold) => {
                     self.keep_lease().await?;
@@ -172,10 +181,11 @@ impl<'a> Run<'a> {
         if self.journal.is_rolled_back() {
             let unknown = || Failure::stopped("it is not known what wrote before this run");
             let writer = self.journal.writer().ok_or_else(unknown)?;
-            self.target = Some(writer.find(&self.settings)?);
+            self.target = Some(writer.find(&self.settings, &self.reached.machines).await?);
             return Ok(());
         }
         self.target = match &self.settings.to {
+            To::Identity => Some(Target::Identity),
             To::Kms { name, socket } => {
                 // A server that cannot reach the plugin would refuse the file; so do we, before.
                 kms::status(socket).await?;
@@ -212,22 +222,25 @@ impl<'a> Run<'a> {
     async fn facts(&mut self) -> Result<(Facts, Vec<Observed>), Failure> {
         let mut observed = Vec::new();
         let mut servers = Vec::new();
+        let mut reachable = Vec::new();
         let barrier = self.barrier();
-        let all = self.settings.servers.iter().zip(&self.reached.servers);
-        for (i, (server, api)) in all.enumerate() {
-            let seen = observe(server, api).await?;
-            let file = match &self.target {
-                None => Stage::Absent,
-                Some(target) => self
-                    .selection(&seen.file.configuration)?
-                    .stage(&seen.file.configuration, target)
-                    .map_err(Failure::unusable)?,
+        let records = &self.journal.records;
+        for (i, server) in self.settings.servers.iter().enumerate() {
+            let (machine, api) = (&self.reached.machines[i], &self.reached.servers[i]);
+            let seen = observe(server, machine.as_ref(), api).await?;
+            let (file, loaded) = match &seen.file {
+                Some(file) => {
+                    let stage = self.stage(&file.configuration)?;
+                    reachable.push((file.fingerprint.to_string(), stage));
+                    let written = Written::of(records, &server.name);
+                    (stage, seen.is_loaded(written.as_ref()))
+                }
+                None => manual::facts(records, &server.name, seen.loaded(), &reachable),
             };
             servers.push(ServerFacts {
                 file,
-                loaded: seen.is_loaded(),
-                disturbed: seen.process.is_none()
-                    || seen.process.as_ref() != barrier.processes.get(i),
+                loaded,
+                disturbed: seen.process().is_none() || seen.process() != barrier.processes.get(i),
             });
             observed.push(seen);
         }
@@ -241,7 +254,7 @@ impl<'a> Run<'a> {
             });
         let facts = Facts {
             key_missing: self.target.is_none(),
-            unlisted: self.look_for_others(&observed).await?,
+            unlisted: self.look_for_others(&observed, &servers).await?,
             servers,
             progress: barrier.since,
             in_flight_over: self.in_flight_left().is_zero(),
@@ -253,10 +266,14 @@ impl<'a> Run<'a> {
     }
 
     /// Whether API servers run that are not listed: by the identity Leases, as any server shows them.
-    async fn look_for_others(&mut self, observed: &[Observed]) -> Result<bool, Failure> {
+    async fn look_for_others(
+        &mut self,
+        observed: &[Observed],
+        servers: &[ServerFacts],
+    ) -> Result<bool, Failure> {
         let mut failed = None;
         for (api, seen) in self.reached.servers.iter().zip(observed) {
-            if seen.process.is_none() {
+            if seen.process().is_none() {
                 continue;
             }
             match alive_servers(api).await {
@@ -268,22 +285,36 @@ impl<'a> Run<'a> {
             }
         }
         // Before every server has loaded its file nothing is done that this could forbid.
-        let failed = failed.filter(|_| observed.iter().all(Observed::is_loaded));
+        let failed = failed.filter(|_| servers.iter().all(|it| it.loaded));
         failed.map_or(Ok(false), Err)
     }
 
     /// When a server has what it was given, for the certificate.
-    fn note_loaded(&mut self, observed: &[Observed]) -> Result<(), Failure> {
-        for (i, seen) in observed.iter().enumerate().filter(|it| it.1.is_loaded()) {
-            let server = self.settings.servers[i].name.clone();
-            let sha256 = seen.file.fingerprint.to_string();
-            let records = self.journal.records.iter().rev();
-            let newest = records.filter(|it| it.server() == Some(&server)).next();
-            if matches!(newest, Some(Record::Write { sha256: written, .. }) if *written == sha256) {
+    fn note_loaded(&mut self, servers: &[ServerFacts], seen: &[Observed]) -> Result<(), Failure> {
+        for (i, seen) in seen.iter().enumerate().filter(|it| servers[it.0].loaded) {
+            let name = &self.settings.servers[i].name;
+            let mut records = self.journal.records.iter().rev();
+            let newest = records.find(|it| it.is_written_or_loaded(name));
+            let Some(Record::Write { server, sha256, .. }) = newest else {
+                continue;
+            };
+            // Somebody else may have written since.
+            let is_this = |file: &Loaded| file.fingerprint.to_string() == *sha256;
+            if seen.file.as_ref().is_none_or(is_this) {
+                let (server, sha256) = (server.clone(), sha256.clone());
                 self.journal.append(Record::Loaded { server, sha256 })?;
             }
         }
         Ok(())
+    }
+
+    fn stage(&self, configuration: &EncryptionConfiguration) -> Result<Stage, Failure> {
+        let Some(target) = &self.target else {
+            return Ok(Stage::Absent);
+        };
+        let selection = self.selection(configuration)?;
+        let stage = selection.stage(configuration, target);
+        stage.map_err(Failure::unusable)
     }
 
     fn selection(&self, configuration: &EncryptionConfiguration) -> Result<Selection, Failure> {
@@ -310,7 +341,8 @@ impl<'a> Run<'a> {
             To::Provider(name) => Local::parse(name),
             _ => observed
                 .first()
-                .and_then(|seen| provider_in_use(&seen.file.configuration, &self.settings)),
+                .and_then(|seen| seen.file.as_ref())
+                .and_then(|file| provider_in_use(&file.configuration, &self.settings)),
         };
         let local = local.ok_or_else(no_provider_in_use)?;
         let run = self.journal.run.clone();
@@ -336,36 +368,77 @@ impl<'a> Run<'a> {
         self.lease.keep(&self.reached.servers, state).await
     }
 
-    async fn write(&mut self, i: usize, observed: &Observed, stage: Stage) -> Result<(), Failure> {
+    async fn write(
+        &mut self,
+        i: usize,
+        observed: &[Observed],
+        stage: Stage,
+    ) -> Result<(), Failure> {
         self.keep_lease().await?;
         let Some(target) = &self.target else {
             return Err(Failure::unusable("there is no target yet"));
         };
-        let now = &observed.file.configuration;
+        let (seen, server) = (&observed[i], &self.settings.servers[i]);
+        let (Some(seen_file), Some(machine)) = (&seen.file, &self.reached.machines[i]) else {
+            return self.ask(i, observed, stage);
+        };
+        let now = &seen_file.configuration;
         let advanced = self
             .selection(now)?
             .advance(now, target, stage)
             .map_err(Failure::unusable)?;
-        let bytes = configuration::edit(&observed.file.source, &advanced)?;
-        let server = &self.settings.servers[i];
-        let (name, file) = (server.name.clone(), server.file.clone());
-        let old = observed.file.fingerprint;
+        let bytes = configuration::edit(&seen_file.source, &advanced)?;
         // What was known of the values says nothing about the time after this.
         self.census = None;
         self.journal.append(Record::Write {
-            server: name.clone(),
+            server: server.name.clone(),
             stage: stage_name(stage).into(),
             sha256: bytes.fingerprint().to_string(),
+            before: seen.process().cloned(),
         })?;
-        atrest_files::replace(&file, bytes.expose(), Some(old)).map_err(|error| {
+        let replaced = machine.replace(&server.file, &bytes, Some(seen_file.fingerprint));
+        replaced.await.map_err(|error| {
             Failure::stopped(error).hint("the file is as it was; atrest rotate resume goes on")
         })?;
-        self.say(&format!("{name}: wrote {}", file.display()));
+        self.say(&format!("{}: wrote {}", server.name, server.file.display()));
         Ok(())
     }
 
-    async fn await_load(&mut self, i: usize, observed: &Observed) -> Result<(), Failure> {
+    /// Has the operator copy the file of another server, which is at the stage already.
+    fn ask(&mut self, i: usize, observed: &[Observed], stage: Stage) -> Result<(), Failure> {
         let server = &self.settings.servers[i];
+        let mut reachable = Vec::new();
+        for file in observed.iter().filter_map(|seen| seen.file.as_ref()) {
+            reachable.push((
+                file.fingerprint.to_string(),
+                self.stage(&file.configuration)?,
+            ));
+        }
+        let Some(from) = manual::source(stage, &reachable) else {
+            return Err(Failure::stopped(format!(
+                "{} runs with a file that the others' do not follow on: what it has written may be under \
+                 a key that has left them",
+                server.name
+            ))
+            .hint("atrest rotate rollback brings that key back into every file"));
+        };
+        let (sha256, stage) = &reachable[from];
+        let instruction = manual::instruction(server, &self.settings.servers[from], sha256);
+        self.census = None;
+        self.journal.append(Record::Write {
+            server: server.name.clone(),
+            stage: stage_name(*stage).into(),
+            sha256: sha256.clone(),
+            before: observed[i].process().cloned(),
+        })?;
+        self.say(&instruction);
+        Ok(())
+    }
+
+    async fn await_load(&mut self, i: usize, observed: &[Observed]) -> Result<(), Failure> {
+        let (seen, server) = (&observed[i], &self.settings.servers[i]);
+        self.note_placed(&server.name.clone(), seen)?;
+        let (seen, server) = (&observed[i], &self.settings.servers[i]);
         let since = match self.waiting {
             Some(since) => since,
             None => {
@@ -377,32 +450,68 @@ impl<'a> Run<'a> {
             }
         };
         if since.elapsed() > self.settings.load_timeout {
-            let file = server.file.display();
-            let why = match (&observed.process, &observed.loaded) {
-                (None, _) => "it cannot be reached".to_owned(),
-                (Some(_), None) => "it reports no hash of a loaded configuration".to_owned(),
-                (Some(_), Some(loaded)) => format!(
-                    "it runs with {}",
-                    loaded.chars().take(8).collect::<String>()
-                ),
-            };
-            return Err(Failure::stopped(format!(
-                "{} has not loaded {file} ({}): {why}",
-                server.name,
-                observed.file.fingerprint.short(8),
-            ))
-            .hint(
-                "check that it runs with --encryption-provider-config-automatic-reload=true and \
-                 reads this very file, and look at its log; then atrest rotate resume",
-            ));
+            return Err(self.not_loaded(server, seen));
+        }
+        if let (Some(file), Some(machine)) = (&seen.file, &self.reached.machines[i])
+            && self.reloaded.insert((i, file.fingerprint.to_string()))
+        {
+            server.reload.trigger(&server.name, machine).await?;
         }
         tokio::time::sleep(LOOK).await;
         Ok(())
     }
 
+    /// The look that found a server with its new file in place: for one that cannot say what it has loaded,
+    /// a later start is the evidence.
+    fn note_placed(&mut self, name: &str, seen: &Observed) -> Result<(), Failure> {
+        let written = Written::of(&self.journal.records, name);
+        let (Some(file), Some(metrics), Some(written)) = (&seen.file, &seen.metrics, written)
+        else {
+            return Ok(());
+        };
+        if written.lacks_placed(&file.fingerprint, metrics) {
+            self.journal.append(Record::Placed {
+                server: name.into(),
+                process: metrics.process.clone(),
+            })?;
+        }
+        Ok(())
+    }
+
+    fn not_loaded(&self, server: &Server, seen: &Observed) -> Failure {
+        let Server { name, file, .. } = server;
+        let asked = manual::Asked::of(&self.journal.records, name);
+        let sha256 = match &seen.file {
+            Some(file) => file.fingerprint.to_string(),
+            None => asked.map(|asked| asked.sha256).unwrap_or_default(),
+        };
+        let short = |sha256: &str| sha256.chars().take(8).collect::<String>();
+        let why = match (seen.process(), seen.loaded()) {
+            (None, _) => "it cannot be reached".to_owned(),
+            (Some(_), None) => "it reports no hash of a loaded configuration".to_owned(),
+            (Some(_), Some(loaded)) if loaded == sha256 => "it is not ready".to_owned(),
+            (Some(_), Some(loaded)) => format!("it runs with {}", short(loaded)),
+        };
+        let failure = Failure::stopped(format!(
+            "{name} has not loaded {} ({}): {why}",
+            file.display(),
+            short(&sha256),
+        ));
+        match &seen.file {
+            Some(_) => failure.hint(
+                "check that it runs with --encryption-provider-config-automatic-reload=true and \
+                 reads this very file, and look at its log; then atrest rotate resume",
+            ),
+            None => failure.hint(
+                "copy the file as you were told, SHA-256 and all, and see that the API server loads it; \
+                 then atrest rotate resume",
+            ),
+        }
+    }
+
     async fn record_barrier(&mut self, observed: &[Observed]) -> Result<(), Failure> {
         // Of the look that found every server so, not of one that would miss what came between.
-        let processes = observed.iter().filter_map(|seen| seen.process.clone());
+        let processes = observed.iter().filter_map(|seen| seen.process().cloned());
         let processes: Vec<_> = processes.collect();
         self.say_who_changed(&processes);
         let revision = self.reached.etcd.revision().await?;
@@ -414,8 +523,8 @@ impl<'a> Run<'a> {
         })?;
         self.barrier_seen = Instant::now();
         self.say(&format!(
-            "every server writes with the {} key from revision {revision} on",
-            self.which()
+            "every server writes {} from revision {revision} on",
+            self.under()
         ));
         Ok(())
     }
@@ -437,7 +546,7 @@ impl<'a> Run<'a> {
         self.set_aside.clear();
         let start = Instant::now();
         let (mut total, mut rewritten) = (0, 0);
-        let file = &observed[0].file;
+        let file = first_file(observed)?;
         let selection = self.selection(&file.configuration)?;
         let flags = EtcdFlags::from(&self.settings.etcd);
         let barrier = self.barrier();
@@ -509,7 +618,7 @@ impl<'a> Run<'a> {
 
     async fn verify(&mut self, observed: &[Observed]) -> Result<(), Failure> {
         self.keep_lease().await?;
-        let configuration = &observed[0].file.configuration;
+        let configuration = &first_file(observed)?.configuration;
         let selection = self.selection(configuration)?;
         let mut key_ids = BTreeMap::new();
         match (&self.target, &self.settings.to) {
@@ -533,10 +642,10 @@ impl<'a> Run<'a> {
             census, revision, ..
         } = counted;
         self.say(&format!(
-            "revision {revision}: {} values, {} under the {} key",
+            "revision {revision}: {} values, {} {}",
             census.total(),
-            census.count(ValueState::Current),
-            self.which()
+            census.settled(),
+            self.under()
         ));
         self.journal.append(Record::Verified {
             revision,
@@ -596,13 +705,16 @@ impl<'a> Run<'a> {
                     .census
                     .as_ref()
                     .map_or(0, |(census, ..)| not_current(census));
-                let mut message = format!("{left} values are not under the {} key", self.which());
+                let mut message = format!("{left} values are not {}", self.under());
                 for object in self.set_aside.iter().take(NAMED) {
                     let namespace = object.namespace.as_deref().unwrap_or("-");
                     message += &format!("\n  {namespace}/{}: {}", object.name, object.reason);
                 }
                 if let (true, Some((census, ..))) = (self.set_aside.is_empty(), &self.census) {
-                    for value in &census.not_current {
+                    let plaintext = matches!(self.target, Some(Target::Identity));
+                    let is_left =
+                        |it: &&NotCurrent| !plaintext || it.state != ValueState::Plaintext;
+                    for value in census.not_current.iter().filter(is_left) {
                         message +=
                             &format!("\n  {}", String::from_utf8_lossy(&value.key).escape_debug());
                     }
@@ -621,8 +733,7 @@ impl<'a> Run<'a> {
         let unproven = || Failure::stopped("there is no fresh census");
         let (census, revision, _) = self.census.take().ok_or_else(unproven)?;
         self.journal.append(Record::Done { revision })?;
-        let certificate = certificate::write(&self.journal)?;
-        let which = self.which();
+        let under = self.under();
         let released = self
             .lease
             .release(&self.reached.servers, State::Done.name());
@@ -630,8 +741,9 @@ impl<'a> Run<'a> {
             report::say("warning: the Lease kube-system/atrest-rotation is not released");
             report::failure(&failure);
         }
+        let certificate = certificate::write(&self.journal)?;
         Ok(Proof {
-            which,
+            under,
             run: self.journal.run,
             revision,
             census,
@@ -664,11 +776,12 @@ impl<'a> Run<'a> {
         ))
     }
 
-    /// The key that everything comes under.
-    fn which(&self) -> &'static str {
-        match self.journal.is_rolled_back() {
-            true => "old",
-            false => "new",
+    /// What everything comes under.
+    fn under(&self) -> &'static str {
+        match (&self.target, self.journal.is_rolled_back()) {
+            (Some(Target::Identity), _) => "in plaintext",
+            (_, true) => "under the old key",
+            (_, false) => "under the new key",
         }
     }
 
@@ -706,13 +819,10 @@ async fn same_cluster(journal: &Journal, reached: &Reached) -> Result<(), Failur
     .hint("check --kubeconfig; a run goes on in its own cluster only"))
 }
 
-fn stage_name(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Absent => "absent",
-        Stage::Reads => "reads",
-        Stage::Writes => "writes",
-        Stage::Only => "only",
-    }
+/// The first server's: one whose file is out of reach is never the first.
+fn first_file(observed: &[Observed]) -> Result<&Loaded, Failure> {
+    let first = observed.iter().find_map(|seen| seen.file.as_ref());
+    first.ok_or_else(|| Failure::unusable("no server's file is in reach"))
 }
 
 /// What is left of a span that began at a time of the journal. A clock that was set back makes the
@@ -727,13 +837,5 @@ fn now() -> i64 {
 }
 
 fn not_current(census: &Census) -> u64 {
-    [
-        ValueState::Stale,
-        ValueState::Plaintext,
-        ValueState::UnknownKey,
-        ValueState::Undecryptable,
-    ]
-    .into_iter()
-    .map(|state| census.count(state))
-    .sum()
+    census.total() - census.settled() - census.count(ValueState::Unread)
 }

@@ -166,6 +166,6 @@ pub(super) fn sockets(settings: &Settings) -> Vec<KmsSocket> {
             name: name.clone(),
             path: socket.clone(),
         }],
-        To::InUse | To::Provider(_) => Vec::new(),
+        To::InUse | To::Provider(_) | To::Identity => Vec::new(),
     }
 }

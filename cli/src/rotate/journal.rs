@@ -19,7 +19,7 @@ use super::escrow;
 use super::lease::Holder;
 use super::observe::Cluster;
 use super::rollback::Writer;
-use super::settings::{Server, Settings, To};
+use super::settings::{Server, Settings, in_order};
 use crate::cluster::Process;
 use crate::status::Failure;
 
@@ -61,9 +61,14 @@ pub(crate) enum Record {
         server: String,
         stage: String,
         sha256: String,
+        /// The server's process, before.
+        #[serde(default)]
+        before: Option<Process>,
     },
     /// A server reports the content that it was given as loaded.
     Loaded { server: String, sha256: String },
+    /// A server that cannot say what it has loaded was this process, with the last content in place.
+    Placed { server: String, process: Process },
     /// Every server, as it was then, wrote with the target from this revision on.
     Barrier {
         revision: i64,
@@ -186,7 +191,7 @@ pub(crate) fn adopt(
 ) -> Result<Journal, Failure> {
     let paths = escrow::paths(&settings, run);
     let key = escrow::find(&paths)?;
-    if key.is_none() && !matches!(settings.to, To::Kms { .. }) {
+    if key.is_none() && settings.to.mints() {
         let paths: Vec<_> = paths
             .iter()
             .map(|path| path.display().to_string())
@@ -207,11 +212,11 @@ pub(crate) fn adopt(
 }
 
 impl Record {
-    /// Whom it is about, where that is a server.
-    pub(super) fn server(&self) -> Option<&str> {
+    /// Whether it says that the server was given, or has loaded, a content.
+    pub(super) fn is_written_or_loaded(&self, name: &str) -> bool {
         match self {
-            Self::Write { server, .. } | Self::Loaded { server, .. } => Some(server),
-            _ => None,
+            Self::Write { server, .. } | Self::Loaded { server, .. } => server == name,
+            _ => false,
         }
     }
 
@@ -370,6 +375,7 @@ impl Journal {
             _ => None,
         });
         settings.servers.extend(joined);
+        settings.servers = in_order(settings.servers);
         Some((settings, etcd_id))
     }
 

@@ -5,11 +5,14 @@ pub(crate) mod certificate;
 mod counts;
 mod driver;
 mod escrow;
+mod evidence;
 mod hand;
 mod journal;
 mod lease;
+mod manual;
 mod observe;
 mod plan;
+mod reload;
 pub(crate) mod rewrite;
 mod rollback;
 mod settings;
@@ -25,4 +28,22 @@ pub(crate) use self::observe::Reached;
 pub(crate) use self::plan::Plan;
 pub(crate) use self::settings::{Settings, state_dir};
 pub(crate) use self::status::Report;
-pub(crate) use self::window::opened;
+pub(crate) use self::window::{Window, opened};
+
+use atrest_core::rotation::chain::Stage;
+
+/// As the journal names it.
+fn stage_name(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Absent => "absent",
+        Stage::Reads => "reads",
+        Stage::Writes => "writes",
+        Stage::Only => "only",
+    }
+}
+
+fn stage_of(name: &str) -> Option<Stage> {
+    [Stage::Absent, Stage::Reads, Stage::Writes, Stage::Only]
+        .into_iter()
+        .find(|stage| stage_name(*stage) == name)
+}

@@ -1,8 +1,6 @@
 //! What a run would do, shown before anything is changed.
 
 use std::fmt::Write as _;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 use atrest_core::at_rest::{Census, State as ValueState};
 use atrest_core::encryption_config::Key;
@@ -15,7 +13,7 @@ use super::observe::{
     Cluster, Reached, alive_servers, check_count, check_server, observe, stored_here,
 };
 use super::rollback::Writer;
-use super::settings::{Settings, To};
+use super::settings::{self, Settings, To};
 use super::target::{kms_provider, no_provider_in_use, provider_in_use};
 use super::{escrow, lease};
 use crate::args::{EtcdFlags, Global};
@@ -37,6 +35,9 @@ pub(crate) struct Plan {
     servers: Vec<Server>,
     escrow: Vec<String>,
     load_waits: usize,
+    /// Everything is decrypted.
+    #[serde(skip)]
+    pub(crate) decrypts: bool,
     #[serde(skip)]
     pub(crate) cluster: Cluster,
     /// What is stored, and at which revision.
@@ -64,9 +65,11 @@ struct Server {
     chains: Vec<Chain>,
     /// The new key would be, too: the file keeps its mode.
     readable_by_others: bool,
+    /// An operator copies it from another server.
+    by_hand: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Chain {
     resources: Vec<String>,
     now: String,
@@ -87,15 +90,21 @@ impl Plan {
         if let Some(failure) = lease::other(&reached.servers, ours).await? {
             return Err(failure);
         }
-        let mut servers = Vec::new();
+        let mut servers: Vec<Server> = Vec::new();
         let mut first = None;
-        for (server, api) in settings.servers.iter().zip(&reached.servers) {
+        for (i, server) in settings.servers.iter().enumerate() {
+            let (machine, api) = (&reached.machines[i], &reached.servers[i]);
             // Asked before the file is read: a server that is down is the first thing to know.
             check_server(api, &server.name).await?;
-            let observed = observe(server, api).await?;
+            let observed = observe(server, machine.as_ref(), api).await?;
             let file = server.file.display();
-            if !observed.is_loaded() {
-                let loaded = match &observed.loaded {
+            let same = servers.first().map(|first| first.file_sha256.as_str());
+            let is_loaded = match &observed.file {
+                Some(_) => observed.is_loaded(None),
+                None => observed.loaded().is_some() && observed.loaded() == same,
+            };
+            if !is_loaded {
+                let loaded = match observed.loaded() {
                     None => "reports no hash of a loaded EncryptionConfiguration".to_owned(),
                     Some(_) => format!("has another EncryptionConfiguration loaded than {file}"),
                 };
@@ -104,18 +113,23 @@ impl Plan {
                      this file, and --encryption-provider-config-automatic-reload=true",
                 ));
             }
-            let configuration = &observed.file.configuration;
+            let (Some(seen), Some(machine)) = (observed.file, machine) else {
+                servers.push(Server::out_of_reach(server, &servers));
+                continue;
+            };
+            let configuration = &seen.configuration;
             let selection = Selection::new(configuration, &settings.resources())
                 .map_err(|error| Failure::unusable(format!("{file}: {error}")))?;
             let target = shown_target(settings, configuration)?;
             servers.push(Server {
                 name: server.name.clone(),
                 file: file.to_string(),
-                file_sha256: observed.file.fingerprint.to_string(),
-                chains: chains(&observed.file, &selection, &target)?,
-                readable_by_others: is_readable_by_others(&server.file),
+                file_sha256: seen.fingerprint.to_string(),
+                chains: chains(&seen, &selection, &target)?,
+                readable_by_others: machine.is_readable_by_others(&server.file).await,
+                by_hand: false,
             });
-            first.get_or_insert((observed.file, selection, target));
+            first.get_or_insert((seen, selection, target));
         }
         let Some((file, selection, target)) = first else {
             return Err(Failure::unusable("there is no API server"));
@@ -157,8 +171,9 @@ impl Plan {
                     .iter()
                     .map(|path| path.display().to_string())
                     .collect(),
-                Target::Kms(_) => Vec::new(),
+                Target::Kms(_) | Target::Identity => Vec::new(),
             },
+            decrypts: matches!(target, Target::Identity),
             load_waits: 3 * settings.servers.len(),
             cluster: reached.cluster().await?,
             stored: (counted.revision, Counts::of(&census)),
@@ -198,6 +213,12 @@ impl Plan {
         }
         for server in &self.servers {
             let _ = writeln!(out, "\n{}: {}", server.name, server.file);
+            if server.by_hand {
+                let _ = writeln!(
+                    out,
+                    "  by hand: you copy it from another server each time that you are told"
+                );
+            }
             if server.readable_by_others {
                 let _ = writeln!(
                     out,
@@ -216,6 +237,10 @@ impl Plan {
                 }
             }
         }
+        if self.decrypts {
+            out += "\nwarning: what is encrypted now will be stored in plaintext: in etcd, and in every \
+                    snapshot and backup from then on\n";
+        }
         if let [first, copies @ ..] = &self.escrow[..] {
             let _ = writeln!(out, "\nthe new key is kept in {first}");
             for copy in copies {
@@ -231,8 +256,19 @@ impl Plan {
     }
 }
 
-fn is_readable_by_others(file: &Path) -> bool {
-    std::fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
+impl Server {
+    /// One whose file only an operator gets to: it has loaded what the first one has.
+    fn out_of_reach(server: &settings::Server, others: &[Self]) -> Self {
+        let first = others.first();
+        Self {
+            name: server.name.clone(),
+            file: server.file.display().to_string(),
+            file_sha256: first.map(|it| it.file_sha256.clone()).unwrap_or_default(),
+            chains: first.map(|it| it.chains.clone()).unwrap_or_default(),
+            readable_by_others: false,
+            by_hand: true,
+        }
+    }
 }
 
 /// The target as far as it is known before the key is minted.
@@ -242,6 +278,7 @@ fn shown_target(
 ) -> Result<Target, Failure> {
     let local = match &settings.to {
         To::Kms { name, socket } => return Ok(Target::Kms(kms_provider(name, socket))),
+        To::Identity => return Ok(Target::Identity),
         To::Provider(name) => Local::parse(name),
         To::InUse => provider_in_use(configuration, settings),
     };
@@ -265,9 +302,11 @@ fn chains(file: &Loaded, selection: &Selection, target: &Target) -> Result<Vec<C
     for stage in &stages {
         text = configuration::edit(&text, stage)?;
     }
-    let configuration = &file.configuration;
+    let (split, _) = selection
+        .split(&file.configuration)
+        .map_err(Failure::unusable)?;
     let mut chains = Vec::new();
-    for (i, entry) in configuration.resources.iter().enumerate() {
+    for (i, entry) in split.resources.iter().enumerate() {
         let [add_read, promote, drop_read] =
             [0, 1, 2].map(|stage| describe(&stages[stage].resources[i].providers));
         let now = describe(&entry.providers);

@@ -12,8 +12,9 @@ use atrest_core::rotation::chain::{Local, Target};
 use serde::{Deserialize, Serialize};
 
 use super::escrow;
+use super::observe::load;
 use super::settings::Settings;
-use crate::configuration;
+use crate::machine::Machine;
 use crate::status::Failure;
 
 /// What wrote before a run, without its bytes.
@@ -65,25 +66,29 @@ impl Writer {
 
     /// For people.
     pub(crate) fn describe(&self) -> String {
-        format!("{} {}", self.provider, self.name)
-    }
-
-    /// Whether it can be gone back to.
-    pub(crate) fn check(&self) -> Result<(), Failure> {
-        match Local::parse(&self.provider).is_some() || self.provider == "kms" {
-            true => Ok(()),
-            false => Err(Failure::unusable(
-                "the run began in plaintext, to which it does not go back",
-            )
-            .hint("atrest rotate resume goes on to the key, which every server can read")),
+        match self.is_plaintext() {
+            true => "stored in plaintext".into(),
+            false => format!("rewritten under {} {}", self.provider, self.name),
         }
     }
 
+    /// Whether nothing was encrypted.
+    pub(crate) fn is_plaintext(&self) -> bool {
+        self.provider == Provider::Identity.name()
+    }
+
     /// With its bytes: from a server's file, or from the escrow of the run that minted it.
-    pub(super) fn find(&self, settings: &Settings) -> Result<Target, Failure> {
-        self.check()?;
-        for server in &settings.servers {
-            let file = configuration::load(&server.file)?;
+    pub(super) async fn find(
+        &self,
+        settings: &Settings,
+        machines: &[Option<Machine>],
+    ) -> Result<Target, Failure> {
+        if self.is_plaintext() {
+            return Ok(Target::Identity);
+        }
+        for (server, machine) in settings.servers.iter().zip(machines) {
+            let Some(machine) = machine else { continue };
+            let file = load(machine, server).await?;
             let entries = file.configuration.resources.iter();
             let providers = entries.flat_map(|entry| &entry.providers);
             if let Some(target) = providers.filter_map(|it| self.among(it)).next() {
@@ -98,8 +103,8 @@ impl Writer {
             }
         }
         Err(Failure::stopped(format!(
-            "{} is in no server's file and not in the escrow any more",
-            self.describe()
+            "{} {} is in no server's file and not in the escrow any more",
+            self.provider, self.name
         ))
         .hint(format!(
             "put the file of the run that minted it into {} again; else go on to the new key: it is \

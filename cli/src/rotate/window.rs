@@ -12,13 +12,13 @@ const DRAIN: Duration = Duration::from_secs(2);
 
 /// The end of a window by a clock that nobody sets.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Window {
+pub(crate) struct Window {
     end: Option<Instant>,
 }
 
 impl Window {
     /// The window of this process; the next one has another.
-    pub(super) fn of(flags: &RotateFlags) -> Result<Self, Failure> {
+    fn of(flags: &RotateFlags) -> Result<Self, Failure> {
         let until = match flags.until {
             None => None,
             Some(until) => Some(left_until(until).ok_or_else(|| {
@@ -51,8 +51,8 @@ fn left_until(time: Timestamp) -> Option<Duration> {
 }
 
 /// Waits until the window opens, and fails where it is over then. The clock is looked at again and
-/// again, for it may be set.
-pub(crate) async fn opened(flags: &RotateFlags) -> Result<(), Failure> {
+/// again, for it may be set. From here on the window's length counts.
+pub(crate) async fn opened(flags: &RotateFlags) -> Result<Window, Failure> {
     const LOOK: Duration = Duration::from_secs(5);
 
     while let Some(left) = flags.not_before.and_then(left_until)
@@ -60,5 +60,5 @@ pub(crate) async fn opened(flags: &RotateFlags) -> Result<(), Failure> {
     {
         tokio::time::sleep(left.min(LOOK)).await;
     }
-    Window::of(flags).map(|_| ())
+    Window::of(flags)
 }

@@ -354,6 +354,20 @@ impl ResourceCensus {
         group.newest_revision = group.newest_revision.max(newest);
     }
 
+    /// Values that an update which changes nothing would leave: current ones, and plaintext where
+    /// identity writes.
+    pub fn settled(&self) -> u64 {
+        let writes_plaintext = self
+            .expected
+            .as_ref()
+            .is_some_and(|it| it.current == CurrentKey::Plaintext);
+        let plaintext = match writes_plaintext {
+            true => self.count(State::Plaintext),
+            false => 0,
+        };
+        self.count(State::Current) + plaintext
+    }
+
     /// By key, in the order of provider and name.
     pub fn groups(&self) -> impl Iterator<Item = &Group> {
         self.groups.values()
@@ -619,6 +633,11 @@ impl Census {
             .iter()
             .map(|resource| resource.count(state))
             .sum()
+    }
+
+    /// Values that an update which changes nothing would leave.
+    pub fn settled(&self) -> u64 {
+        self.resources.iter().map(ResourceCensus::settled).sum()
     }
 
     /// Values in all.

@@ -7,6 +7,8 @@
 //! only     secretbox(new)                    nothing stored needs the old key
 //! ```
 
+use std::collections::BTreeSet;
+
 use crate::at_rest::GroupResource;
 use crate::encryption_config::{
     Change, EncryptionConfiguration, Key, Kms, KmsVersion, Provider, Refusal, ResourceEntry,
@@ -59,6 +61,8 @@ pub enum Target {
     Key(Local, Key),
     /// A KMS v2 plugin.
     Kms(Kms),
+    /// No encryption.
+    Identity,
 }
 
 impl Target {
@@ -67,6 +71,7 @@ impl Target {
         match self {
             Self::Key(local, key) => local.provider(vec![key.clone()]),
             Self::Kms(kms) => Provider::Kms(kms.clone()),
+            Self::Identity => Provider::Identity,
         }
     }
 
@@ -80,7 +85,8 @@ impl Target {
                 (Self::Kms(kms), Provider::Kms(there)) => {
                     there.name == kms.name && there.api_version == KmsVersion::V2
                 }
-                (Self::Kms(_), _) => false,
+                (Self::Identity, Provider::Identity) => true,
+                (Self::Kms(_) | Self::Identity, _) => false,
             })
     }
 }
@@ -105,9 +111,11 @@ pub enum Error {
     /// No entry names the resource.
     #[error("no entry of the configuration covers {0}")]
     NotCovered(GroupResource),
-    /// An entry covers the resources and others that were not asked for.
-    #[error("the entry that covers {0} also covers {1}, which would be rotated with it")]
-    SharedEntry(GroupResource, GroupResource),
+    /// An entry with a plugin would be split, or several entries were to come to one plugin.
+    #[error(
+        "the KMS plugin {0:?} can stand in one entry of a configuration, and {1} needs it in another"
+    )]
+    OnePlugin(String, GroupResource),
     /// Which objects a wildcard covers is not known from the file.
     #[error("the configuration covers {0}; wildcards cannot be rotated yet")]
     Wildcard(GroupResource),
@@ -122,58 +130,76 @@ pub enum Error {
     Refused(#[from] Refusal),
 }
 
-/// The entries that are rotated: those that cover the resources, all of them where none is named.
+/// What is rotated: the resources that were asked for, all of them where none is named.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Selection {
-    entries: Vec<usize>,
-    /// What the entries cover.
+    asked: Vec<GroupResource>,
+    /// What the entries name of it.
     pub resources: Vec<GroupResource>,
 }
 
 impl Selection {
-    /// Chooses entries.
+    /// Chooses resources.
     pub fn new(
         configuration: &EncryptionConfiguration,
         resources: &[GroupResource],
     ) -> Result<Self, Error> {
-        let covered = |entry: &ResourceEntry| -> Vec<GroupResource> {
-            entry
-                .resources
-                .iter()
-                .map(|name| GroupResource::parse(name))
-                .collect()
-        };
-        for resource in resources {
-            let found = configuration
-                .resources
-                .iter()
-                .any(|e| covered(e).contains(resource));
-            if !found {
-                return Err(Error::NotCovered(resource.clone()));
-            }
-        }
-        let mut selection = Self {
-            entries: Vec::new(),
+        let selection = Self {
+            asked: resources.to_vec(),
             resources: Vec::new(),
         };
-        for (i, entry) in configuration.resources.iter().enumerate() {
-            let covers = covered(entry);
-            let asked = covers.iter().find(|resource| resources.contains(resource));
-            if !resources.is_empty() {
-                let Some(asked) = asked else { continue };
-                if let Some(other) = covers.iter().find(|other| !resources.contains(other)) {
-                    return Err(Error::SharedEntry(asked.clone(), other.clone()));
-                }
-            }
-            if let Some(wildcard) = covers.iter().find(|resource| resource.is_wildcard()) {
-                return Err(Error::Wildcard(wildcard.clone()));
-            }
-            selection.entries.push(i);
-            selection.resources.extend(covers);
+        let entries = configuration.resources.iter();
+        let named = entries.flat_map(|entry| selection.of(entry));
+        let resources: BTreeSet<_> = named.map(|name| GroupResource::parse(name)).collect();
+        let absent = |asked: &&GroupResource| !resources.contains(asked);
+        if let Some(absent) = selection.asked.iter().find(absent) {
+            return Err(Error::NotCovered(absent.clone()));
         }
-        selection.resources.sort();
-        selection.resources.dedup();
-        Ok(selection)
+        if let Some(wildcard) = resources.iter().find(|resource| resource.is_wildcard()) {
+            return Err(Error::Wildcard(wildcard.clone()));
+        }
+        Ok(Self {
+            resources: resources.into_iter().collect(),
+            ..selection
+        })
+    }
+
+    /// What is chosen of an entry.
+    fn of<'e>(&self, entry: &'e ResourceEntry) -> Vec<&'e String> {
+        let is_asked = |name: &&String| {
+            self.asked.is_empty() || self.asked.contains(&GroupResource::parse(name))
+        };
+        entry.resources.iter().filter(is_asked).collect()
+    }
+
+    /// The same configuration with an entry of its own for each resource that is chosen of an entry that
+    /// has others, and the entries that are rotated. No resource gets another chain.
+    pub fn split(
+        &self,
+        configuration: &EncryptionConfiguration,
+    ) -> Result<(EncryptionConfiguration, Vec<usize>), Error> {
+        let mut next = configuration.clone();
+        let mut entries = Vec::new();
+        let mut place = 0;
+        for entry in &configuration.resources {
+            let chosen = self.of(entry);
+            if chosen.len() == entry.resources.len() {
+                entries.push(place);
+            } else {
+                for resource in chosen.iter().rev() {
+                    if let Some(plugin) = plugin(entry) {
+                        return Err(Error::OnePlugin(plugin, GroupResource::parse(resource)));
+                    }
+                    let resource = (*resource).clone();
+                    let entry = place;
+                    next = next.changed(&Change::SplitResource { entry, resource })?;
+                }
+                entries.extend(place + 1..=place + chosen.len());
+                place += chosen.len();
+            }
+            place += 1;
+        }
+        Ok((next, entries))
     }
 
     /// The chain's stage: the earliest one among the entries.
@@ -183,11 +209,10 @@ impl Selection {
         target: &Target,
     ) -> Result<Stage, Error> {
         let mut least = Stage::Only;
-        for i in &self.entries {
-            let Some(entry) = configuration.resources.get(*i) else {
-                return Ok(Stage::Absent);
-            };
-            least = least.min(stage(entry, target)?);
+        for entry in &configuration.resources {
+            if !self.of(entry).is_empty() {
+                least = least.min(stage(entry, target)?);
+            }
         }
         Ok(least)
     }
@@ -199,22 +224,34 @@ impl Selection {
         target: &Target,
         to: Stage,
     ) -> Result<EncryptionConfiguration, Error> {
-        let mut next = configuration.clone();
-        for i in &self.entries {
+        if self.stage(configuration, target)? >= to {
+            return Ok(configuration.clone());
+        }
+        let (mut next, entries) = self.split(configuration)?;
+        if let (Target::Kms(kms), [_, second, ..]) = (target, &entries[..]) {
+            let resource = GroupResource::parse(&next.resources[*second].resources[0]);
+            return Err(Error::OnePlugin(kms.name.clone(), resource));
+        }
+        for i in entries {
             for step in [Stage::Reads, Stage::Writes, Stage::Only] {
-                let Some(entry) = next.resources.get(*i) else {
-                    continue;
-                };
+                let entry = &next.resources[i];
                 if step > to || stage(entry, target)? >= step {
                     continue;
                 }
-                for change in changes(*i, entry, target, step) {
+                for change in changes(i, entry, target, step) {
                     next = next.changed(&change)?;
                 }
             }
         }
         Ok(next)
     }
+}
+
+fn plugin(entry: &ResourceEntry) -> Option<String> {
+    entry.providers.iter().find_map(|provider| match provider {
+        Provider::Kms(kms) => Some(kms.name.clone()),
+        _ => None,
+    })
 }
 
 fn stage(entry: &ResourceEntry, target: &Target) -> Result<Stage, Error> {
@@ -232,16 +269,16 @@ fn stage(entry: &ResourceEntry, target: &Target) -> Result<Stage, Error> {
             Some(place) if provider.keys()[place].secret != key.secret => {
                 return Err(Error::NameTaken(key.name.clone()));
             }
-            Some(0) if position == 0 => {}
+            Some(0) => {}
             Some(_) => return Ok(Stage::Reads),
         }
-    } else if let (Target::Kms(kms), Provider::Kms(there)) = (target, provider) {
-        if there.endpoint != kms.endpoint {
-            return Err(Error::OtherEndpoint(there.endpoint.clone()));
-        }
-        if position > 0 {
-            return Ok(Stage::Reads);
-        }
+    } else if let (Target::Kms(kms), Provider::Kms(there)) = (target, provider)
+        && there.endpoint != kms.endpoint
+    {
+        return Err(Error::OtherEndpoint(there.endpoint.clone()));
+    }
+    if position > 0 {
+        return Ok(Stage::Reads);
     }
     let alone = entry.providers.len() == 1 && provider.keys().len() <= 1;
     Ok(if alone { Stage::Only } else { Stage::Writes })
@@ -413,6 +450,24 @@ mod tests {
                     "kms v2 plugin",
                 ],
             ),
+            (
+                vec![kms().provider()],
+                &new,
+                [
+                    "kms v2 plugin, secretbox new",
+                    "secretbox new, kms v2 plugin",
+                    "secretbox new",
+                ],
+            ),
+            (
+                vec![kms().provider(), Secretbox(vec![key("old")])],
+                &Target::Identity,
+                [
+                    "kms v2 plugin, identity, secretbox old",
+                    "identity, kms v2 plugin, secretbox old",
+                    "identity",
+                ],
+            ),
         ] {
             assert_eq!(walk(from, target), expected);
         }
@@ -434,12 +489,61 @@ mod tests {
     }
 
     #[test]
+    fn one_resource_of_several_gets_an_entry_of_its_own() {
+        let old = || vec![Provider::Secretbox(vec![key("old")]), Provider::Identity];
+        let mut now = configuration(&[
+            (&["pods"], vec![Provider::Identity]),
+            (
+                &["secrets", "configmaps", "leases.coordination.k8s.io"],
+                old(),
+            ),
+            (&["events"], old()),
+        ]);
+        let asked = ["configmaps", "secrets", "events"].map(GroupResource::parse);
+        let selection = Selection::new(&now, &asked).unwrap();
+        let target = Target::Key(Local::Secretbox, key("new"));
+        for (to, chain) in [
+            (Stage::Reads, "secretbox old new, identity"),
+            (Stage::Writes, "secretbox new old, identity"),
+            (Stage::Only, "secretbox new"),
+        ] {
+            now = selection.advance(&now, &target, to).unwrap();
+            assert_eq!(selection.stage(&now, &target).unwrap(), to);
+            assert_eq!(selection.advance(&now, &target, to).unwrap(), now);
+            let entries = now.resources.iter();
+            let entries = entries.map(|it| (it.resources.join(" "), describe(&it.providers)));
+            let expected = [
+                ("pods", "identity"),
+                ("leases.coordination.k8s.io", "secretbox old, identity"),
+                ("secrets", chain),
+                ("configmaps", chain),
+                ("events", chain),
+            ];
+            let expected = expected.map(|(names, chain)| (names.to_owned(), chain.to_owned()));
+            assert_eq!(entries.collect::<Vec<_>>(), expected);
+        }
+    }
+
+    #[test]
     fn what_cannot_be_rotated_says_why() {
-        let shared = configuration(&[(&["secrets", "configmaps"], vec![Provider::Identity])]);
         let secrets = GroupResource::parse("secrets");
+        let Target::Kms(plugin) = kms() else {
+            unreachable!("kms() makes a plugin");
+        };
+        let shared = configuration(&[(&["secrets", "configmaps"], vec![Provider::Kms(plugin)])]);
+        let selection = Selection::new(&shared, std::slice::from_ref(&secrets)).unwrap();
+        assert_eq!(
+            selection.advance(&shared, &Target::Identity, Stage::Reads),
+            Err(Error::OnePlugin("plugin".into(), secrets.clone()))
+        );
+        let two = configuration(&[
+            (&["secrets"], vec![Provider::Identity]),
+            (&["configmaps"], vec![Provider::Identity]),
+        ]);
+        let selection = Selection::new(&two, &[]).unwrap();
         assert!(matches!(
-            Selection::new(&shared, std::slice::from_ref(&secrets)),
-            Err(Error::SharedEntry(..))
+            selection.advance(&two, &kms(), Stage::Reads),
+            Err(Error::OnePlugin(..))
         ));
         let wildcard = configuration(&[(&["*."], vec![Provider::Identity])]);
         assert!(matches!(

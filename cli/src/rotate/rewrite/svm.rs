@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use atrest_core::at_rest::{Census, GroupResource, NotCurrent, ObjectKey, State};
+use atrest_core::at_rest::{Census, GroupResource, NotCurrent, ObjectKey};
 
 use super::{Outcome, SetAside};
 use crate::cluster::{ApiResource, ApiServer, Error, Migration, MigrationState, Object};
@@ -129,7 +129,7 @@ async fn written_since(task: &mut Task<'_>, begun: i64) -> Result<u64, Failure> 
 }
 
 fn not_current(census: &Census) -> u64 {
-    census.total() - census.count(State::Current)
+    census.total() - census.settled()
 }
 
 fn outcome(task: &Task<'_>, before: &Census, after: &Census) -> Outcome {
@@ -147,7 +147,7 @@ fn outcome(task: &Task<'_>, before: &Census, after: &Census) -> Outcome {
     set_aside.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     Outcome {
         rewritten: not_current(before).saturating_sub(left),
-        current: before.count(State::Current),
+        current: before.settled(),
         gone: before.total().saturating_sub(after.total()),
         set_aside,
         was_cut_short: false,
