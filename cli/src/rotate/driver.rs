@@ -107,6 +107,9 @@ impl<'a> Run<'a> {
             // What a run that was killed between creating and renaming left behind.
             if let Some(machine) = machine {
                 machine.remove_leftover(&server.file).await?;
+                if let Some(manifest) = server.reload.manifest() {
+                    machine.remove_leftover(manifest).await?;
+                }
             }
         }
         Ok(Self {
@@ -455,7 +458,9 @@ impl<'a> Run<'a> {
         if let (Some(file), Some(machine)) = (&seen.file, &self.reached.machines[i])
             && self.reloaded.insert((i, file.fingerprint.to_string()))
         {
-            server.reload.trigger(&server.name, machine).await?;
+            let sha256 = file.fingerprint.to_string();
+            let reload = server.reload.trigger(&server.name, machine, &sha256);
+            reload.await?;
         }
         tokio::time::sleep(LOOK).await;
         Ok(())

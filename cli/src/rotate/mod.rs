@@ -16,6 +16,7 @@ mod reload;
 pub(crate) mod rewrite;
 mod rollback;
 mod settings;
+mod static_pod;
 mod status;
 mod target;
 mod window;

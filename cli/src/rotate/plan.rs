@@ -15,7 +15,7 @@ use super::observe::{
 use super::rollback::Writer;
 use super::settings::{self, Settings, To};
 use super::target::{kms_provider, no_provider_in_use, provider_in_use};
-use super::{escrow, lease};
+use super::{escrow, lease, static_pod};
 use crate::args::{EtcdFlags, Global};
 use crate::cluster::{self, ApiServer};
 use crate::configuration::{self, Loaded};
@@ -96,6 +96,9 @@ impl Plan {
             let (machine, api) = (&reached.machines[i], &reached.servers[i]);
             // Asked before the file is read: a server that is down is the first thing to know.
             check_server(api, &server.name).await?;
+            if let Some(machine) = machine {
+                static_pod::check(machine, server.reload.manifest(), server).await?;
+            }
             let observed = observe(server, machine.as_ref(), api).await?;
             let file = server.file.display();
             let same = servers.first().map(|first| first.file_sha256.as_str());
