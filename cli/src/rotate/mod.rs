@@ -1,6 +1,8 @@
 //! Rotation: what acts on the decisions of `atrest_core::rotation`.
 
 mod barrier;
+pub(crate) mod certificate;
+mod counts;
 mod driver;
 mod escrow;
 mod evidence;
@@ -20,8 +22,9 @@ mod status;
 mod target;
 mod window;
 
+pub(crate) use self::counts::Counts;
 pub(crate) use self::driver::Run;
-pub(crate) use self::journal::{Journal, Lock, adopt, begin};
+pub(crate) use self::journal::{Journal, Lock, Record, adopt, begin};
 pub(crate) use self::lease::other as run_of_cluster;
 pub(crate) use self::observe::Reached;
 pub(crate) use self::plan::Plan;

@@ -8,7 +8,10 @@ use atrest_core::rotation::chain::{Local, Selection, Stage, Target, describe};
 use atrest_core::secret::SecretBytes;
 use serde::Serialize;
 
-use super::observe::{Reached, alive_servers, check_count, check_server, observe, stored_here};
+use super::counts::Counts;
+use super::observe::{
+    Cluster, Reached, alive_servers, check_count, check_server, observe, stored_here,
+};
 use super::rollback::Writer;
 use super::settings::{self, Settings, To};
 use super::target::{kms_provider, no_provider_in_use, provider_in_use};
@@ -36,7 +39,10 @@ pub(crate) struct Plan {
     #[serde(skip)]
     pub(crate) decrypts: bool,
     #[serde(skip)]
-    pub(crate) etcd_id: String,
+    pub(crate) cluster: Cluster,
+    /// What is stored, and at which revision.
+    #[serde(skip)]
+    pub(crate) stored: (i64, Vec<Counts>),
     #[serde(skip)]
     pub(crate) writer: Option<Writer>,
 }
@@ -152,9 +158,8 @@ impl Plan {
             &in_use,
             NAMED,
         );
-        let census = etcd::census(&mut reached.etcd, &question, None)
-            .await?
-            .census;
+        let counted = etcd::census(&mut reached.etcd, &question, None).await?;
+        let census = counted.census;
         refuse_unreadable(&census)?;
         let api = &reached.servers[0];
         stored_here(api, &mut reached.etcd, flags.prefix(), &selection.resources).await?;
@@ -173,7 +178,8 @@ impl Plan {
             },
             decrypts: matches!(target, Target::Identity),
             load_waits: 3 * settings.servers.len(),
-            etcd_id: reached.etcd.cluster_id,
+            cluster: reached.cluster().await?,
+            stored: (counted.revision, Counts::of(&census)),
             writer: Writer::of(&file.configuration, &selection.resources),
         })
     }
