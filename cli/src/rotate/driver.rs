@@ -156,6 +156,9 @@ impl<'a> Run<'a> {
             if !matches!(step, Step::Stop(_)) {
                 self.enter(step.state(&facts))?;
             }
+            if !matches!(step, Step::Await(Await::Load(_))) {
+                self.loads.ended();
+            }
             match step {
                 Step::Mint => self.mint(&observed)?,
                 Step::AddRead(i) => self.push(i, &facts, &observed, Stage::Reads).await?,
@@ -172,9 +175,6 @@ impl<'a> Run<'a> {
                 Step::Verify => self.verify(&observed).await?,
                 Step::Stop(stop) => return Err(self.stopped(stop)),
                 Step::Done => return Ok(()),
-            }
-            if !matches!(step, Step::Await(Await::Load(_))) {
-                self.loads.ended();
             }
         }
     }
