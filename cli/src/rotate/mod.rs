@@ -16,6 +16,7 @@ mod poll;
 mod reload;
 pub(crate) mod rewrite;
 mod rollback;
+mod servers;
 mod settings;
 mod static_pod;
 mod status;
@@ -28,7 +29,8 @@ pub(crate) use self::journal::{Journal, Lock, Record, adopt, begin};
 pub(crate) use self::lease::other as run_of_cluster;
 pub(crate) use self::observe::Reached;
 pub(crate) use self::plan::Plan;
-pub(crate) use self::settings::{Settings, state_dir};
+pub(crate) use self::servers::{List, Sync};
+pub(crate) use self::settings::{Settings, listed_servers, state_dir};
 pub(crate) use self::status::Report;
 pub(crate) use self::window::{Window, opened};
 
