@@ -41,6 +41,9 @@ pub struct Options {
     pub request_timeout: Duration,
     /// The EncryptionConfiguration that each starts with.
     pub encryption_config: String,
+    /// Whether the API servers are those of [`programs::BEFORE_HASHES`]; where
+    /// `ATREST_TEST_BEFORE_HASHES` is set, they always are.
+    pub before_hashes: bool,
     /// One of [`programs::ETCD`]; without it the newest one, or that of `KUBEBUILDER_ASSETS`.
     pub etcd_release: Option<&'static str>,
     /// Further flags of etcd.
@@ -60,6 +63,7 @@ impl Default for Options {
             reload_poll: Some(Duration::from_secs(1)),
             request_timeout: Duration::from_secs(5),
             encryption_config: PLAINTEXT.into(),
+            before_hashes: std::env::var_os("ATREST_TEST_BEFORE_HASHES").is_some(),
             etcd_release: None,
             etcd: &[],
             audit: true,
@@ -231,20 +235,30 @@ impl ControlPlane {
             log,
             ..
         } = &self.servers[server];
+        let before = self.metrics(server);
         fs::write(encryption_config, content).expect("our directory");
         let hash = HEXLOWER.encode(&Sha256::digest(content));
         let loaded = format!("hash=\"sha256:{hash}\"}} 1");
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
-            let mut kubectl = self.kubectl(server);
-            let metrics = kubectl.args(["get", "--raw=/metrics"]).output();
-            let metrics = metrics.expect("kubectl was built").stdout;
-            if String::from_utf8_lossy(&metrics).contains(&loaded) {
+            let now = self.metrics(server);
+            let is_loaded = match now.contains("hash=\"sha256:") {
+                true => now.contains(&loaded),
+                false => reloads(&now) != reloads(&before),
+            };
+            if is_loaded {
                 return;
             }
             let last = tail(log);
             assert!(Instant::now() < deadline, "not loaded: {last}");
         }
+    }
+
+    fn metrics(&self, server: usize) -> String {
+        let mut kubectl = self.kubectl(server);
+        let metrics = kubectl.args(["get", "--raw=/metrics"]).output();
+        let metrics = metrics.expect("kubectl was built").stdout;
+        String::from_utf8_lossy(&metrics).into_owned()
     }
 
     /// `etcdctl` with the client certificate.
@@ -378,7 +392,7 @@ impl ControlPlane {
             ("tls-cert-file", pki("apiserver.crt")),
             ("tls-private-key-file", pki("apiserver.key")),
         ];
-        let mut command = self.on_a_machine_of_its_own(i, "kube-apiserver");
+        let mut command = self.on_a_machine_of_its_own(i, &self.kube_apiserver());
         for (name, value) in flags {
             command.arg(format!("--{name}={value}"));
         }
@@ -400,9 +414,17 @@ impl ControlPlane {
         self.servers[i].process = Some(process);
     }
 
+    fn kube_apiserver(&self) -> PathBuf {
+        match self.options.before_hashes {
+            true => {
+                programs::kube_apiserver_before_hashes().unwrap_or_else(|error| panic!("{error}"))
+            }
+            false => self.programs.path("kube-apiserver"),
+        }
+    }
+
     /// A program under a host name that no other server has: API servers know each other by theirs.
-    fn on_a_machine_of_its_own(&self, i: usize, program: &str) -> Command {
-        let program = self.programs.path(program);
+    fn on_a_machine_of_its_own(&self, i: usize, program: &Path) -> Command {
         if self.options.servers == 1 && i == 0 {
             return Command::new(program);
         }
@@ -625,6 +647,16 @@ fn start(keeper: &Keeper, command: &mut Command, log: &Path) -> Process {
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     keeper.end(child.id());
     Process(child)
+}
+
+/// What counts files that were loaded, before Kubernetes 1.34 and since 1.30.
+fn reloads(metrics: &str) -> Vec<&str> {
+    const COUNTER: &str = "apiserver_encryption_config_controller_automatic_reloads_total";
+
+    let lines = metrics.lines();
+    lines
+        .filter(|line| line.starts_with(COUNTER) && line.contains("success"))
+        .collect()
 }
 
 pub(crate) fn tail(log: &Path) -> String {

@@ -22,6 +22,10 @@ const CONTROL_PLANE_SPACE: u64 = 8 << 30;
 /// 70 MiB of programs at most; and room to spare.
 const MODULE_SPACE: u64 = 1 << 30;
 
+/// The older release whose kube-apiserver tests run: of the last minor that does not say which
+/// EncryptionConfiguration it has loaded. `tests/control-plane/kube-apiserver/1.33/go.mod` pins it.
+pub const BEFORE_HASHES: &str = "v1.33.13";
+
 /// The releases of etcd that tests run, oldest first; with Kubernetes runs the newest one.
 pub const ETCD: [&str; 3] = ["3.5", "3.6", "3.7"];
 
@@ -130,6 +134,16 @@ pub fn judge(minor: u32) -> Result<PathBuf, Error> {
     Ok(folder.join(release))
 }
 
+/// kube-apiserver 1.33. Found, or built in six minutes.
+pub fn kube_apiserver_before_hashes() -> Result<PathBuf, Error> {
+    let folder = module(
+        "kube-apiserver/1.33",
+        CONTROL_PLANE_SPACE,
+        build_kube_apiserver,
+    )?;
+    Ok(folder.join("1.33"))
+}
+
 /// The folder of `etcd`, `etcdctl` and `etcdutl` of a release of [`ETCD`]. Found, or built in a minute.
 pub fn etcd(release: &str) -> Result<PathBuf, Error> {
     module(&format!("etcd/{release}"), MODULE_SPACE, build_etcd)
@@ -196,15 +210,23 @@ fn module(name: &str, needed: u64, build: Build) -> Result<PathBuf, Error> {
 }
 
 fn build_kubernetes(source: &Path, target: &Path) -> io::Result<bool> {
-    let version = KUBERNETES.trim_start_matches('v');
-    let mut parts = version.split('.');
+    build_release(source, target, KUBERNETES)
+}
+
+fn build_kube_apiserver(source: &Path, target: &Path) -> io::Result<bool> {
+    build_release(source, target, BEFORE_HASHES)
+}
+
+/// The programs say which release they are.
+fn build_release(source: &Path, target: &Path, release: &str) -> io::Result<bool> {
+    let mut parts = release.trim_start_matches('v').split('.');
     let (major, minor) = (
         parts.next().unwrap_or_default(),
         parts.next().unwrap_or_default(),
     );
     let package = "k8s.io/component-base/version";
     let flags = format!(
-        "-s -w -X {package}.gitVersion={KUBERNETES} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
+        "-s -w -X {package}.gitVersion={release} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
     );
     go_build(source, target, &["-ldflags", &flags], "./...")
 }

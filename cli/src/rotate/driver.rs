@@ -39,6 +39,9 @@ use crate::status::Failure;
 /// A census older than this is no ground to remove a key on (promise I1).
 const FRESH: Duration = Duration::from_secs(60);
 
+/// How often a server's file is brought to the same stage before somebody else is suspected.
+const WRITES: usize = 3;
+
 /// Values that are not current to name.
 const NAMED: usize = 20;
 
@@ -386,6 +389,17 @@ impl<'a> Run<'a> {
         let (Some(seen_file), Some(machine)) = (&seen.file, &self.reached.machines[i]) else {
             return self.ask(i, observed, stage);
         };
+        if self.times_written(&server.name, stage) == WRITES {
+            return Err(Failure::stopped(format!(
+                "{}: {} was written {WRITES} times, and each time it was changed back",
+                server.name,
+                server.file.display()
+            ))
+            .hint(
+                "look for configuration management or another program that keeps this file, and \
+                 pause it; then atrest rotate resume",
+            ));
+        }
         let now = &seen_file.configuration;
         let advanced = self
             .selection(now)?
@@ -407,6 +421,14 @@ impl<'a> Run<'a> {
         self.say(&format!("{}: wrote {}", server.name, server.file.display()));
         self.loads.wrote(i);
         Ok(())
+    }
+
+    fn times_written(&self, name: &str, to: Stage) -> usize {
+        let is_it = |record: &&Record| matches!(record, Record::Write { server, stage, .. } if server == name && stage == stage_name(to));
+        self.journal.records[self.taken_up..]
+            .iter()
+            .filter(is_it)
+            .count()
     }
 
     async fn record_barrier(&mut self, observed: &[Observed]) -> Result<(), Failure> {

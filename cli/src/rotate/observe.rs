@@ -166,6 +166,13 @@ impl Observed {
         self.metrics.as_ref().map(|it| &it.process)
     }
 
+    /// Whether it is of a release before 1.34, which looks at its file and says nothing of what it has
+    /// loaded: that is known from the first file on that is written.
+    pub(super) fn says_nothing_yet(&self) -> bool {
+        let metrics = self.metrics.as_ref();
+        metrics.is_some_and(|it| it.loaded_config.is_none() && it.looks.is_some())
+    }
+
     /// Whether the process runs with the file, and serves.
     pub(super) fn is_loaded(&self, written: Option<&Written>) -> bool {
         let (Some(file), Some(metrics)) = (&self.file, &self.metrics) else {

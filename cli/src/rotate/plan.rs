@@ -102,8 +102,9 @@ impl Plan {
             let observed = observe(server, machine.as_ref(), api).await?;
             let file = server.file.display();
             let same = servers.first().map(|first| first.file_sha256.as_str());
+            let says_nothing_yet = observed.says_nothing_yet();
             let is_loaded = match &observed.file {
-                Some(_) => observed.is_loaded(None),
+                Some(_) => observed.is_loaded(None) || says_nothing_yet,
                 None => observed.loaded().is_some() && observed.loaded() == same,
             };
             if !is_loaded {
@@ -112,8 +113,8 @@ impl Plan {
                     Some(_) => format!("has another EncryptionConfiguration loaded than {file}"),
                 };
                 return Err(Failure::unusable(format!("{} {loaded}", server.name)).hint(
-                    "the run needs Kubernetes 1.34 or later, --encryption-provider-config with just \
-                     this file, and --encryption-provider-config-automatic-reload=true",
+                    "the run needs --encryption-provider-config with just this file, and before \
+                     Kubernetes 1.34 --encryption-provider-config-automatic-reload=true",
                 ));
             }
             let (Some(seen), Some(machine)) = (observed.file, machine) else {
@@ -124,6 +125,15 @@ impl Plan {
             let selection = Selection::new(configuration, &settings.resources())
                 .map_err(|error| Failure::unusable(format!("{file}: {error}")))?;
             let target = shown_target(settings, configuration)?;
+            let stage = selection.stage(configuration, &target);
+            if says_nothing_yet && stage.is_ok_and(|stage| stage > Stage::Absent) {
+                return Err(Failure::unusable(format!(
+                    "{} does not say whether it has loaded {file}, which has {} already",
+                    server.name,
+                    describe(&[target.provider()]),
+                ))
+                .hint("before Kubernetes 1.34 only a file that the run itself writes can be waited for"));
+            }
             servers.push(Server {
                 name: server.name.clone(),
                 file: file.to_string(),
