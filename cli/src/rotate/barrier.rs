@@ -19,6 +19,8 @@ pub(super) struct Barrier {
     /// Milliseconds since 1970.
     pub(super) proven_at: Option<i64>,
     pub(super) since: Progress,
+    /// By the server's name: the process whose canary all servers read.
+    pub(super) canaries: BTreeMap<String, Process>,
 }
 
 impl Barrier {
@@ -39,8 +41,12 @@ impl Barrier {
                         revision: Some(*revision),
                         processes: processes.clone(),
                         proven_at: barrier.proven_at,
+                        canaries: barrier.canaries,
                         ..Self::default()
                     };
+                }
+                Record::Canary { server, process } => {
+                    barrier.canaries.insert(server.clone(), process.clone());
                 }
                 Record::RolledBack => barrier = Self::default(),
                 // What it set aside is not known any more: it is tried again by the next pass.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use atrest_core::at_rest::{Census, NotCurrent, State as ValueState};
+use atrest_core::at_rest::{Census, Expectation, GroupResource, NotCurrent, State as ValueState};
 use atrest_core::encryption_config::EncryptionConfiguration;
 use atrest_core::rotation::chain::{Local, Selection, Stage, Target};
 use atrest_core::rotation::{Await, CensusFacts, Facts, ServerFacts, State, Step, Stop, next};
@@ -13,6 +13,7 @@ use super::escrow;
 use super::hand::{self, Hand, Means, Task};
 use super::journal::{Journal, Record};
 use super::lease::Lease;
+use super::matrix::{self, Matrix};
 use super::observe::{Observed, Reached, alive_servers, check_count, observe, stored_here};
 use super::rewrite::SetAside;
 use super::settings::{Settings, To};
@@ -96,6 +97,9 @@ impl<'a> Run<'a> {
             // What a run that was killed between creating and renaming left behind.
             atrest_files::remove_leftover(&server.file).map_err(Failure::unusable)?;
         }
+        let any = GroupResource::parse("secrets");
+        let canaries = Matrix::new(&settings, &reached, any, journal.directory());
+        canaries.clear().await?;
         Ok(Self {
             taken_up: journal.records.len(),
             journal,
@@ -140,6 +144,7 @@ impl<'a> Run<'a> {
                 Step::AddRead(i) => self.write(i, &observed[i], Stage::Reads).await?,
                 Step::Promote(i) => self.write(i, &observed[i], Stage::Writes).await?,
                 Step::DropRead(i) => self.write(i, &observed[i], Stage::Only).await?,
+                Step::Canary(i) => self.prove(&[i], &observed).await?,
                 Step::Await(Await::Load(i)) => self.await_load(i, &observed[i]).await?,
                 Step::Await(Await::InFlight) => self.await_in_flight().await,
                 Step::Await(Await::Hold) => {
@@ -215,7 +220,12 @@ impl<'a> Run<'a> {
                     .stage(&seen.file.configuration, target)
                     .map_err(Failure::unusable)?,
             };
+            let of_this_process = || {
+                seen.process.is_some()
+                    && seen.process.as_ref() == barrier.canaries.get(&server.name)
+            };
             servers.push(ServerFacts {
+                proven: self.kind_of_canary(&seen)?.is_none() || of_this_process(),
                 file,
                 loaded: seen.is_loaded(),
                 disturbed: seen.process.is_none()
@@ -378,6 +388,54 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    fn kind_of_canary(&self, seen: &Observed) -> Result<Option<GroupResource>, Failure> {
+        let selection = self.selection(&seen.file.configuration)?;
+        Ok(matrix::kind(&selection.resources))
+    }
+
+    /// Has servers write canaries, and all of them read these.
+    async fn prove(&mut self, through: &[usize], observed: &[Observed]) -> Result<(), Failure> {
+        self.keep_lease().await?;
+        let Some(kind) = self.kind_of_canary(&observed[0])? else {
+            return Ok(());
+        };
+        let configuration = &observed[0].file.configuration;
+        let key_ids = self.key_ids(configuration).await?;
+        let expectation = Expectation {
+            configuration,
+            also_read_by: None,
+            key_ids: &key_ids,
+        };
+        let state_dir = self.journal.directory();
+        let matrix = Matrix::new(&self.settings, &self.reached, kind, state_dir);
+        matrix.prove(through, &expectation).await?;
+        for i in through {
+            let server = self.settings.servers[*i].name.clone();
+            self.say(&format!(
+                "{server}: its canary was {}, and every server read it",
+                self.under()
+            ));
+            if let Some(process) = observed[*i].process.clone() {
+                self.journal.append(Record::Canary { server, process })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Of the plugin that is moved to, or back to; of no other one.
+    async fn key_ids(
+        &self,
+        configuration: &EncryptionConfiguration,
+    ) -> Result<BTreeMap<String, String>, Failure> {
+        Ok(match (&self.target, &self.settings.to) {
+            (Some(Target::Kms(kms)), To::Kms { name, socket }) if kms.name == *name => {
+                [(name.clone(), kms::status(socket).await?)].into()
+            }
+            (Some(Target::Kms(_)), _) => kms::key_ids(configuration, &[]).await,
+            _ => BTreeMap::new(),
+        })
+    }
+
     async fn record_barrier(&mut self, observed: &[Observed]) -> Result<(), Failure> {
         // Of the look that found every server so, not of one that would miss what came between.
         let processes = observed.iter().filter_map(|seen| seen.process.clone());
@@ -486,17 +544,12 @@ impl<'a> Run<'a> {
     }
 
     async fn verify(&mut self, observed: &[Observed]) -> Result<(), Failure> {
-        self.keep_lease().await?;
+        // Once more just before a key may leave on the census's word.
+        let all: Vec<_> = (0..observed.len()).collect();
+        self.prove(&all, observed).await?;
         let configuration = &observed[0].file.configuration;
         let selection = self.selection(configuration)?;
-        let mut key_ids = BTreeMap::new();
-        match (&self.target, &self.settings.to) {
-            (Some(Target::Kms(_)), To::Kms { name, socket }) => {
-                key_ids.insert(name.clone(), kms::status(socket).await?);
-            }
-            (Some(Target::Kms(_)), _) => key_ids = kms::key_ids(configuration, &[]).await,
-            _ => {}
-        }
+        let key_ids = self.key_ids(configuration).await?;
         let flags = EtcdFlags::from(&self.settings.etcd);
         let question = Question::of(
             flags.prefix(),

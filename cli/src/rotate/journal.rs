@@ -52,6 +52,8 @@ pub(crate) enum Record {
         stage: String,
         sha256: String,
     },
+    /// What this process of a server writes was seen under the target, and read by every server.
+    Canary { server: String, process: Process },
     /// Every server, as it was then, wrote with the target from this revision on.
     Barrier {
         revision: i64,

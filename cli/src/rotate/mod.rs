@@ -1,11 +1,13 @@
 //! Rotation: what acts on the decisions of `atrest_core::rotation`.
 
 mod barrier;
+mod canary;
 mod driver;
 mod escrow;
 mod hand;
 mod journal;
 mod lease;
+mod matrix;
 mod observe;
 mod plan;
 pub(crate) mod rewrite;

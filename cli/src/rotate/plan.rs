@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use atrest_core::at_rest::{Census, State as ValueState};
 use atrest_core::encryption_config::Key;
@@ -10,6 +10,7 @@ use atrest_core::rotation::chain::{Local, Selection, Stage, Target, describe};
 use atrest_core::secret::SecretBytes;
 use serde::Serialize;
 
+use super::matrix::{self, Matrix};
 use super::observe::{Reached, alive_servers, check_count, check_server, observe, stored_here};
 use super::rollback::Writer;
 use super::settings::{Settings, To};
@@ -34,6 +35,8 @@ pub(crate) struct Plan {
     servers: Vec<Server>,
     escrow: Vec<String>,
     load_waits: usize,
+    /// What canaries are made of; none where no rotated resource is fit for it.
+    canaries: Option<String>,
     /// Everything is decrypted.
     #[serde(skip)]
     pub(crate) decrypts: bool,
@@ -144,6 +147,11 @@ impl Plan {
         refuse_unreadable(&census)?;
         let api = &reached.servers[0];
         stored_here(api, &mut reached.etcd, flags.prefix(), &selection.resources).await?;
+        let canaries = matrix::kind(&selection.resources);
+        if let Some(kind) = &canaries {
+            let matrix = Matrix::new(settings, &reached, kind.clone(), PathBuf::new());
+            matrix.rehearse().await?;
+        }
         let resources = resources(&reached.servers[0], &census).await?;
         Ok(Self {
             schema: "atrest/rotation-plan/v1",
@@ -157,6 +165,7 @@ impl Plan {
                     .collect(),
                 Target::Kms(_) | Target::Identity => Vec::new(),
             },
+            canaries: canaries.map(|kind| kind.to_string()),
             decrypts: matches!(target, Target::Identity),
             load_waits: 3 * settings.servers.len(),
             etcd_id: reached.etcd.cluster_id,
@@ -223,6 +232,10 @@ impl Plan {
             for copy in copies {
                 let _ = writeln!(out, "  and in {copy}");
             }
+        }
+        if self.canaries.is_none() {
+            out += "\nno canaries: neither Secrets nor ConfigMaps are rotated; which key a server writes with \
+                    is taken from what it reports, and from the census\n";
         }
         let _ = writeln!(
             out,

@@ -1,4 +1,4 @@
-//! Every way that a rotation can go, up to a size: the rules, beside API servers that lag, restart,
+//! Every way that a rotation can go, up to a size: the rules, beside API servers that lag, restart, lie,
 //! go back to an old file or are on nobody's list, clients that write, requests in flight, and a run
 //! that is killed anywhere.
 //!
@@ -42,6 +42,10 @@ struct Server {
     /// What its process runs with.
     loaded: Stage,
     is_listed: bool,
+    /// It says that it has loaded its file, and has not.
+    lies: bool,
+    /// What it writes was seen at rest, and read by all, since it has loaded what it runs with.
+    is_proven: bool,
     /// Another file or another process than the barrier saw.
     is_disturbed: bool,
     /// What its file was before something put the old one back.
@@ -59,6 +63,8 @@ impl Server {
             file: Stage::Absent,
             loaded: Stage::Absent,
             is_listed,
+            lies: false,
+            is_proven: false,
             is_disturbed: true,
             went_back_from: None,
             is_behind: false,
@@ -68,6 +74,8 @@ impl Server {
 
     fn load(&mut self) {
         self.loaded = self.file;
+        self.lies = false;
+        self.is_proven = false;
         self.is_disturbed = true;
         self.is_behind = self.file == Stage::Absent && self.went_back_from.is_some();
         if !self.is_behind {
@@ -103,6 +111,8 @@ struct Left {
     returns: u8,
     writes: u8,
     appearances: u8,
+    /// A server says that it has loaded a file, and has not.
+    lies: u8,
     /// A census that cannot judge what it should.
     unread: u8,
     /// A server does not let the rewrite write an object.
@@ -149,6 +159,7 @@ enum Event {
     Elapse,
     Load(usize),
     Restart(usize),
+    Lie(usize),
     GoBack(usize),
     ComeBack(usize),
     Begin(usize),
@@ -210,8 +221,10 @@ impl Rotation {
             servers: listed
                 .map(|server| ServerFacts {
                     file: server.file,
-                    loaded: server.loaded == server.file,
+                    loaded: server.loaded == server.file || server.lies,
                     disturbed: server.is_disturbed,
+                    // Where nobody lies, no canary fails.
+                    proven: server.is_proven || self.left.lies == 0,
                 })
                 .collect(),
             unlisted: world.servers.iter().any(|server| !server.is_listed),
@@ -267,6 +280,18 @@ impl World {
                 match self.servers[i].file == from {
                     true => {
                         self.servers[i].file = to;
+                        Run::Idle
+                    }
+                    false => Run::Down,
+                }
+            }
+            Run::Decided(Step::Canary(i), _) => {
+                let mut listed = self.servers.iter().filter(|it| it.is_listed);
+                let is_read = listed.all(|it| it.loaded.reads(Under::New));
+                // What is not so stops the run, which looks again later.
+                match is_read && self.servers[i].loaded.writes() == Under::New {
+                    true => {
+                        self.servers[i].is_proven = true;
                         Run::Idle
                     }
                     false => Run::Down,
@@ -407,6 +432,11 @@ impl Model for Rotation {
             if world.left.restarts > 0 {
                 events.push(Event::Restart(i));
             }
+            // Whether the old key has left is no matter of what a server writes.
+            let may_lie = server.is_listed && !server.lies && server.file != Stage::Only;
+            if world.left.lies > 0 && may_lie && server.loaded != server.file {
+                events.push(Event::Lie(i));
+            }
             if server.is_listed && world.left.returns > 0 && !world.is_dropping {
                 if server.went_back_from.is_some() {
                     events.push(Event::ComeBack(i));
@@ -475,6 +505,10 @@ impl Model for Rotation {
                 world.servers[i].load();
                 world.servers[i].in_flight = None;
             }
+            Event::Lie(i) => {
+                world.left.lies -= 1;
+                world.servers[i].lies = true;
+            }
             Event::GoBack(i) => {
                 world.left.returns -= 1;
                 world.went_back = true;
@@ -510,7 +544,7 @@ impl Model for Rotation {
             Property::always(
                 "every listed server reads whatever is stored",
                 |_, world: &World| {
-                    let expected = |it: &&Server| it.is_listed && !it.is_behind;
+                    let expected = |it: &&Server| it.is_listed && !it.is_behind && !it.lies;
                     world.servers.iter().filter(expected).all(|server| {
                         world
                             .objects
@@ -538,6 +572,22 @@ impl Model for Rotation {
                         && !world.servers.is_empty()
                         && world.servers.iter().all(is_whole)
             }),
+            Property::always(
+                "no two servers write with what a listed one cannot read",
+                |_, world: &World| {
+                    let writes = |it: &&Server| it.is_listed && it.loaded >= Stage::Writes;
+                    let lacks = |it: &Server| it.lies && !it.loaded.reads(Under::New);
+                    world.servers.iter().filter(writes).count() < 2
+                        || !world.servers.iter().any(lacks)
+                },
+            ),
+            Property::always(
+                "nothing is rewritten while a server says what is not so",
+                |_, world: &World| {
+                    !matches!(world.run, Run::Rewriting(_))
+                        || !world.servers.iter().any(|it| it.lies && it.is_listed)
+                },
+            ),
             Property::always("one key is minted", |_, world: &World| world.escrowed <= 1),
             Property::always(
                 "no key is written that was not minted",
@@ -579,7 +629,20 @@ const SOME: Left = Left {
     returns: 2,
     writes: 1,
     appearances: 1,
+    lies: 0,
     unread: 1,
+    refusals: 1,
+};
+
+/// Servers that lie, beside what else may go wrong meanwhile.
+const LIES: Left = Left {
+    kills: 1,
+    restarts: 1,
+    returns: 0,
+    writes: 1,
+    appearances: 0,
+    lies: 2,
+    unread: 0,
     refusals: 1,
 };
 
@@ -625,6 +688,7 @@ fn no_rotation_strands_a_value() {
         ..SOME
     };
     let mut sizes = vec![(0, 0, SOME), (1, 2, SOME), (2, 2, SOME), (3, 4, few)];
+    sizes.extend([(1, 2, LIES), (2, 2, LIES), (3, 2, LIES)]);
     if std::env::var_os("ATREST_LONG").is_some() {
         let more = Left {
             restarts: 0,
@@ -643,7 +707,7 @@ fn no_rotation_strands_a_value() {
         );
         assert_eq!(broken, Vec::<String>::new(), "{servers} servers");
         println!(
-            "{servers} servers, {objects} objects, {left:?}: {states} states, 11 properties hold \
+            "{servers} servers, {objects} objects, {left:?}: {states} states, 13 properties hold \
              ({:.1} s)",
             start.elapsed().as_secs_f64()
         );
@@ -674,10 +738,12 @@ fn no_rule_can_be_left_out() {
             let others = RULES.iter().filter(|rule| !std::ptr::eq(*rule, without));
             others.collect::<Vec<_>>()
         };
-        let sizes = [(0, 0), (1, 1), (2, 1)];
+        let sizes = [(0, 0, SOME), (1, 1, SOME), (2, 1, SOME), (2, 1, LIES)];
         let broken = sizes
             .into_iter()
-            .map(|(servers, objects)| check(Origin::TheStart, servers, objects, SOME, rules()).0)
+            .map(|(servers, objects, left)| {
+                check(Origin::TheStart, servers, objects, left, rules()).0
+            })
             .find(|broken| !broken.is_empty());
         println!(
             "without {:?}: {:?}",

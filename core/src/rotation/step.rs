@@ -97,6 +97,9 @@ pub struct ServerFacts {
     /// The barrier was not recorded, or saw another process here, or one that has loaded another file
     /// since: for a while this server may have written with the old key.
     pub disturbed: bool,
+    /// Since this process has loaded what it runs with, an object of ours that it wrote was found under
+    /// the target at rest, and every server read it. True where no such object can be made.
+    pub proven: bool,
 }
 
 /// What a census at rest found.
@@ -161,6 +164,8 @@ pub enum Step {
     AddRead(usize),
     /// Bring the server's file to [`Stage::Writes`].
     Promote(usize),
+    /// Have the server write an object of ours, and every server read it.
+    Canary(usize),
     /// Wait for something that happens by itself.
     Await(Await),
     /// Write the barrier to the journal.
@@ -245,11 +250,18 @@ pub(super) static RULES: &[Rule] = &[
         },
     },
     Rule {
-        name: "6. every server writes with the new key before anything is rewritten",
+        name: "6. a server is not believed: what one writes, all read, before the next one writes",
+        step: |facts| {
+            let unproven = |it: &ServerFacts| it.file >= Stage::Writes && !it.proven;
+            facts.servers.iter().position(unproven).map(Step::Canary)
+        },
+    },
+    Rule {
+        name: "7. every server writes with the new key before anything is rewritten",
         step: |facts| at(facts, Stage::Reads).map(Step::Promote),
     },
     Rule {
-        name: "7. from the barrier on the set of old values only shrinks, if every server stays itself",
+        name: "8. from the barrier on the set of old values only shrinks, if every server stays itself",
         step: |facts| {
             let writes = |it: &&ServerFacts| it.file == Stage::Writes;
             let disturbed = facts.servers.iter().filter(writes).any(|it| it.disturbed);
@@ -257,41 +269,41 @@ pub(super) static RULES: &[Rule] = &[
         },
     },
     Rule {
-        name: "8. everything is written again once, while requests in flight end",
+        name: "9. everything is written again once, while requests in flight end",
         step: |facts| (facts.progress.passes == 0).then_some(Step::Rewrite),
     },
     Rule {
-        name: "9. a write that began before the barrier may still end with the old key",
+        name: "10. a write that began before the barrier may still end with the old key",
         step: |facts| (!facts.in_flight_over).then_some(Step::Await(Await::InFlight)),
     },
     Rule {
-        name: "10. only etcd's own bytes count, and only fresh ones",
+        name: "11. only etcd's own bytes count, and only fresh ones",
         step: |facts| facts.census.is_none().then_some(Step::Verify),
     },
     Rule {
-        name: "11. what is left is rewritten a few times",
+        name: "12. what is left is rewritten a few times",
         step: |facts| {
             let again = facts.progress.passes < PASSES && facts.progress.set_aside == 0;
             (again && not_current(facts) > 0).then_some(Step::Rewrite)
         },
     },
     Rule {
-        name: "12. no key leaves while something stored needs it",
+        name: "13. no key leaves while something stored needs it",
         step: |facts| (not_current(facts) > 0).then_some(Step::Stop(Stop::NotCurrent)),
     },
     Rule {
-        name: "13. nor while something stored might",
+        name: "14. nor while something stored might",
         step: |facts| {
             let unread = facts.census.is_some_and(|census| census.unread > 0);
             unread.then_some(Step::Stop(Stop::Unread))
         },
     },
     Rule {
-        name: "14. the old key stays readable as long as the operator asked",
+        name: "15. the old key stays readable as long as the operator asked",
         step: |facts| (!facts.hold_over).then_some(Step::Await(Await::Hold)),
     },
     Rule {
-        name: "15. the old key leaves one server after the other",
+        name: "16. the old key leaves one server after the other",
         step: |facts| at(facts, Stage::Writes).map(Step::DropRead),
     },
 ];
@@ -327,7 +339,8 @@ impl Step {
         match self {
             Self::Mint => State::Mint,
             Self::AddRead(_) => State::AddRead,
-            Self::Promote(_) | Self::RecordBarrier => State::Promote,
+            Self::Canary(_) if at(facts, Stage::Only).is_some() => State::DropRead,
+            Self::Promote(_) | Self::Canary(_) | Self::RecordBarrier => State::Promote,
             Self::Rewrite => State::Rewrite,
             Self::Verify | Self::Await(Await::InFlight) | Self::Stop(_) => State::Verify,
             Self::Await(Await::Hold) => State::Hold,
@@ -351,6 +364,7 @@ mod tests {
             file,
             loaded,
             disturbed: false,
+            proven: true,
         }
     }
 
@@ -429,11 +443,39 @@ mod tests {
             ),
             (
                 6,
-                facts(&[server(Writes, true), server(Reads, true)]),
-                Step::Promote(1),
+                facts(&[
+                    ServerFacts {
+                        proven: false,
+                        ..server(Writes, true)
+                    },
+                    server(Reads, true),
+                ]),
+                Step::Canary(0),
+            ),
+            (
+                6,
+                facts(&[
+                    server(Writes, true),
+                    ServerFacts {
+                        proven: false,
+                        ..server(Only, true)
+                    },
+                ]),
+                Step::Canary(1),
             ),
             (
                 7,
+                facts(&[
+                    server(Writes, true),
+                    ServerFacts {
+                        proven: false,
+                        ..server(Reads, true)
+                    },
+                ]),
+                Step::Promote(1),
+            ),
+            (
+                8,
                 facts(&[
                     server(Only, true),
                     ServerFacts {
@@ -444,7 +486,7 @@ mod tests {
                 Step::RecordBarrier,
             ),
             (
-                8,
+                9,
                 Facts {
                     progress: progressed(0, 0),
                     in_flight_over: false,
@@ -453,7 +495,7 @@ mod tests {
                 Step::Rewrite,
             ),
             (
-                9,
+                10,
                 Facts {
                     in_flight_over: false,
                     ..writes()
@@ -461,18 +503,18 @@ mod tests {
                 Step::Await(Await::InFlight),
             ),
             (
-                10,
+                11,
                 Facts {
                     census: None,
                     ..writes()
                 },
                 Step::Verify,
             ),
-            (11, stale(1, 0), Step::Rewrite),
-            (12, stale(3, 0), Step::Stop(Stop::NotCurrent)),
-            (12, stale(1, 1), Step::Stop(Stop::NotCurrent)),
+            (12, stale(1, 0), Step::Rewrite),
+            (13, stale(3, 0), Step::Stop(Stop::NotCurrent)),
+            (13, stale(1, 1), Step::Stop(Stop::NotCurrent)),
             (
-                13,
+                14,
                 Facts {
                     census: census(0, 1),
                     ..writes()
@@ -480,7 +522,7 @@ mod tests {
                 Step::Stop(Stop::Unread),
             ),
             (
-                14,
+                15,
                 Facts {
                     hold_over: false,
                     ..writes()
@@ -488,12 +530,12 @@ mod tests {
                 Step::Await(Await::Hold),
             ),
             (
-                15,
+                16,
                 facts(&[server(Only, true), server(Writes, true)]),
                 Step::DropRead(1),
             ),
             (
-                16,
+                17,
                 facts(&[server(Only, true), server(Only, true)]),
                 Step::Done,
             ),

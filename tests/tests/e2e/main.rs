@@ -6,6 +6,7 @@ mod api_engine;
 mod api_proof;
 mod at_rest;
 mod blind;
+mod canaries;
 mod control_plane;
 mod etcd_engine;
 mod etcd_releases;
