@@ -9,6 +9,7 @@ use atrest_core::rotation::chain::{Local, Selection, Stage, Target};
 use atrest_core::rotation::{Await, CensusFacts, Facts, ServerFacts, State, Step, Stop, next};
 
 use super::barrier::Barrier;
+use super::covered;
 use super::escrow;
 use super::hand::{self, Hand, Means, Task};
 use super::journal::{Journal, Record};
@@ -389,8 +390,8 @@ impl<'a> Run<'a> {
     }
 
     fn kind_of_canary(&self, seen: &Observed) -> Result<Option<GroupResource>, Failure> {
-        let selection = self.selection(&seen.file.configuration)?;
-        Ok(matrix::kind(&selection.resources))
+        let configuration = &seen.file.configuration;
+        Ok(matrix::kind(&self.selection(configuration)?, configuration))
     }
 
     /// Has servers write canaries, and all of them read these.
@@ -476,13 +477,21 @@ impl<'a> Run<'a> {
         let file = &observed[0].file;
         let selection = self.selection(&file.configuration)?;
         let flags = EtcdFlags::from(&self.settings.etcd);
+        let resources = covered::covered(
+            &selection,
+            &file.configuration,
+            &self.reached.servers[0],
+            &mut self.reached.etcd,
+            flags.prefix(),
+        );
+        let resources = resources.await?;
         let barrier = self.barrier();
         let means = Means {
             reached: &self.reached,
             settings: &self.settings,
             flags: &flags,
             file,
-            resources: &selection.resources,
+            resources: &resources,
             sockets: &hand::sockets(&self.settings),
             state_dir: &self.journal.directory(),
             until: self.window.end(),
@@ -490,7 +499,7 @@ impl<'a> Run<'a> {
         };
         let mut hand = Hand::of(&means).await?;
         let api = &self.reached.servers[0];
-        for resource in &selection.resources {
+        for resource in &resources {
             let found = cluster::find(api, resource)
                 .await
                 .map_err(|error| self.stopped_by_server(api, &error))?;
@@ -551,9 +560,11 @@ impl<'a> Run<'a> {
         let selection = self.selection(configuration)?;
         let key_ids = self.key_ids(configuration).await?;
         let flags = EtcdFlags::from(&self.settings.etcd);
-        let question = Question::of(
+        let named = covered::named(&selection);
+        let question = Question::of_rotation(
             flags.prefix(),
-            &selection.resources,
+            &selection,
+            &named,
             configuration,
             &key_ids,
             NAMED,
@@ -577,14 +588,10 @@ impl<'a> Run<'a> {
             at: now(),
         })?;
         if not_current(&census) == 0 {
-            let api = &self.reached.servers[0];
-            stored_here(
-                api,
-                &mut self.reached.etcd,
-                flags.prefix(),
-                &selection.resources,
-            )
-            .await?;
+            let Reached { servers, etcd } = &mut self.reached;
+            let (api, prefix) = (&servers[0], flags.prefix());
+            let resources = covered::covered(&selection, configuration, api, etcd, prefix).await?;
+            stored_here(api, etcd, prefix, &resources).await?;
         }
         let took = taken.elapsed();
         if took > FRESH {

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use atrest_core::at_rest::{Census, Expectation, GroupResource, Proof, State, Stored};
+use atrest_core::encryption_config::EncryptionConfiguration;
+use atrest_core::rotation::chain::Selection;
 use futures::future::join_all;
 
 use super::canary::{Canaries, KINDS, Perch};
@@ -33,10 +35,13 @@ pub(super) struct Matrix<'a> {
     perch: Perch,
 }
 
-/// What canaries of a rotation of these resources are made of; `None` where they cannot be made.
-pub(super) fn kind(resources: &[GroupResource]) -> Option<GroupResource> {
+/// What canaries of a rotation are made of; `None` where they cannot be made.
+pub(super) fn kind(
+    selection: &Selection,
+    configuration: &EncryptionConfiguration,
+) -> Option<GroupResource> {
     let mut kinds = KINDS.map(GroupResource::parse).into_iter();
-    kinds.find(|kind| resources.contains(kind))
+    kinds.find(|kind| selection.covers(configuration, kind))
 }
 
 impl<'a> Matrix<'a> {

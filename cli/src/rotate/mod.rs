@@ -2,6 +2,7 @@
 
 mod barrier;
 mod canary;
+mod covered;
 mod driver;
 mod escrow;
 mod hand;

@@ -15,7 +15,7 @@ use super::observe::{Reached, alive_servers, check_count, check_server, observe,
 use super::rollback::Writer;
 use super::settings::{Settings, To};
 use super::target::{kms_provider, no_provider_in_use, provider_in_use};
-use super::{escrow, lease};
+use super::{covered, escrow, lease};
 use crate::args::{EtcdFlags, Global};
 use crate::cluster::{self, ApiServer};
 use crate::configuration::{self, Loaded};
@@ -134,9 +134,11 @@ impl Plan {
         }
         let in_use = kms::key_ids(&file.configuration, &[]).await;
         let flags = EtcdFlags::from(&settings.etcd);
-        let question = Question::of(
+        let named = covered::named(&selection);
+        let question = Question::of_rotation(
             flags.prefix(),
-            &selection.resources,
+            &selection,
+            &named,
             &file.configuration,
             &in_use,
             NAMED,
@@ -146,8 +148,10 @@ impl Plan {
             .census;
         refuse_unreadable(&census)?;
         let api = &reached.servers[0];
-        stored_here(api, &mut reached.etcd, flags.prefix(), &selection.resources).await?;
-        let canaries = matrix::kind(&selection.resources);
+        let (etcd, prefix) = (&mut reached.etcd, flags.prefix());
+        let covered = covered::covered(&selection, &file.configuration, api, etcd, prefix).await?;
+        stored_here(api, etcd, prefix, &covered).await?;
+        let canaries = matrix::kind(&selection, &file.configuration);
         if let Some(kind) = &canaries {
             let matrix = Matrix::new(settings, &reached, kind.clone(), PathBuf::new());
             matrix.rehearse().await?;
