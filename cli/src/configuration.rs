@@ -22,6 +22,11 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
     let source = atrest_files::read(path).map_err(|error| {
         Failure::unusable(error).hint("name the EncryptionConfiguration that the API server reads")
     })?;
+    judged(source, path)
+}
+
+/// Insists that kube-apiserver accepts what a file holds.
+pub(crate) fn judged(source: SecretBytes, path: &Path) -> Result<Loaded, Failure> {
     let judgement = judge(source.expose(), &server());
     match judgement.configuration {
         Some(configuration) => Ok(Loaded {

@@ -7,6 +7,7 @@ mod commands;
 mod configuration;
 mod etcd;
 mod kms;
+mod machine;
 mod report;
 mod rotate;
 mod status;

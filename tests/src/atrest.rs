@@ -97,11 +97,16 @@ pub fn rotate(plane: &ControlPlane, action: &str, more: &[&str]) -> Command {
 /// A rotation.yaml that lists the first servers of the control plane. What the tests change is at its
 /// end.
 pub fn rotation_yaml(plane: &ControlPlane, servers: usize, more: &str) -> PathBuf {
+    rotation_yaml_of(plane, &vec![""; servers], more)
+}
+
+/// The same, with further fields of each server, such as `access: manual`.
+pub fn rotation_yaml_of(plane: &ControlPlane, fields: &[&str], more: &str) -> PathBuf {
     let directory = plane.directory().display();
     let mut text = String::from("apiVersion: atrest/v1\nkind: Rotation\nservers:\n");
-    for (i, server) in plane.servers.iter().take(servers).enumerate() {
+    for (i, (server, fields)) in plane.servers.iter().zip(fields).enumerate() {
         text += &format!(
-            "- {{name: cp{}, url: \"{}\", file: {}}}\n",
+            "- {{name: cp{}, url: \"{}\", file: {}, {fields}}}\n",
             i + 1,
             server.url,
             server.encryption_config.display(),

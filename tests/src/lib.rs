@@ -20,5 +20,6 @@ pub mod programs;
 pub mod proxy;
 pub mod schema;
 pub mod secrets;
+pub mod ssh;
 pub mod stored_values;
 pub mod transformer;

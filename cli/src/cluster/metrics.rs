@@ -13,6 +13,9 @@ const KEY_ID_STATUS: &str =
     "apiserver_envelope_encryption_key_id_hash_status_last_timestamp_seconds";
 const STARTED: &str = "process_start_time_seconds";
 const RELOADS: &str = "apiserver_encryption_config_controller_automatic_reloads_total";
+/// Of Kubernetes 1.28 to 1.33; since 1.30 beside the other one.
+const RELOADS_BEFORE: &str =
+    "apiserver_encryption_config_controller_automatic_reload_success_total";
 
 /// One answer of one process.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -40,7 +43,37 @@ pub(crate) struct Process {
     reloads: u64,
 }
 
+impl Process {
+    #[cfg(test)]
+    pub(crate) fn of(started: &str, reloads: u64) -> Self {
+        Self {
+            started: started.into(),
+            reloads,
+        }
+    }
+
+    /// The same process has loaded another file than it had then.
+    pub(crate) fn reloaded_since(&self, then: &Self) -> bool {
+        !self.started.is_empty() && self.started == then.started && self.reloads > then.reloads
+    }
+
+    /// It is another process.
+    pub(crate) fn restarted_since(&self, then: &Self) -> bool {
+        let known = [self, then].iter().all(|it| !it.started.is_empty());
+        known && self.started != then.started
+    }
+}
+
 impl Metrics {
+    #[cfg(test)]
+    pub(crate) fn of(loaded: Option<&str>, process: Process) -> Self {
+        Self {
+            loaded_config: loaded.map(Into::into),
+            process,
+            ..Self::default()
+        }
+    }
+
     /// Reads Prometheus' text format. What is not understood is passed over.
     pub(crate) fn parse(text: &str) -> Self {
         let mut metrics = Self::default();
@@ -51,10 +84,10 @@ impl Metrics {
             };
             match name {
                 STARTED => metrics.process.started = sample.value.to_owned(),
-                RELOADS if sample.label("status") == Some("success") => {
-                    metrics.process.reloads += sample.count();
+                RELOADS if sample.label("status") != Some("success") => {}
+                RELOADS | RELOADS_BEFORE => {
+                    metrics.process.reloads = metrics.process.reloads.max(sample.count());
                 }
-                RELOADS => {}
                 LOADED => metrics.note_config(&sample),
                 TRANSFORMATIONS => metrics.note_read(sample),
                 KEY_IDS => metrics.note_key_id(sample),
@@ -166,6 +199,7 @@ impl<'t> Sample<'t> {
             KEY_ID_STATUS,
             STARTED,
             RELOADS,
+            RELOADS_BEFORE,
         ];
         if !known.contains(&name) {
             return None;

@@ -13,7 +13,7 @@ mod served;
 pub(crate) use self::api_server::{ApiServer, Error};
 pub(crate) use self::lease::Lease;
 pub(crate) use self::metadata::{Object, PAGE, Page};
-pub(crate) use self::metrics::Process;
+pub(crate) use self::metrics::{Metrics, Process};
 pub(crate) use self::migration::{Migration, MigrationState};
 pub(crate) use self::resource::{ApiResource, find};
 pub(crate) use self::served::{served, stored};

@@ -14,6 +14,8 @@ pub(super) struct Barrier {
     pub(super) revision: Option<i64>,
     /// The servers' then, in their order.
     pub(super) processes: Vec<Process>,
+    /// The plugin's then.
+    pub(super) key_id: Option<String>,
     /// Up to which object of each resource an earlier process has come.
     pub(super) behind: BTreeMap<String, String>,
     /// Milliseconds since 1970.
@@ -35,11 +37,13 @@ impl Barrier {
                 Record::Barrier {
                     revision,
                     processes,
+                    key_id,
                     ..
                 } => {
                     barrier = Self {
                         revision: Some(*revision),
                         processes: processes.clone(),
+                        key_id: key_id.clone(),
                         proven_at: barrier.proven_at,
                         canaries: barrier.canaries,
                         ..Self::default()

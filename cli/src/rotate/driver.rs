@@ -1,6 +1,6 @@
 //! Observes, asks `core::rotation` for the next step, does it, and again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use atrest_core::at_rest::{Census, Expectation, GroupResource, NotCurrent, State as ValueState};
@@ -11,18 +11,22 @@ use atrest_core::rotation::{Await, CensusFacts, Facts, ServerFacts, State, Step,
 use super::barrier::Barrier;
 use super::covered;
 use super::escrow;
+use super::evidence::Written;
 use super::hand::{self, Hand, Means, Task};
 use super::journal::{Journal, Record};
 use super::lease::Lease;
+use super::manual;
 use super::matrix::{self, Matrix};
 use super::observe::{Observed, Reached, alive_servers, check_count, observe, stored_here};
+use super::plugin;
 use super::rewrite::SetAside;
-use super::settings::{Settings, To};
+use super::settings::{Server, Settings, To};
+use super::stage_name;
 use super::target::{kms_provider, no_provider_in_use, provider_in_use};
 use super::window::Window;
 use crate::args::{EtcdFlags, Global, RotateFlags};
 use crate::cluster::{self, ApiServer, Process};
-use crate::configuration;
+use crate::configuration::{self, Loaded};
 use crate::etcd::{self, Question};
 use crate::kms;
 use crate::report;
@@ -56,8 +60,12 @@ pub(crate) struct Run<'a> {
     window: Window,
     /// When the barrier was recorded, or later: when this process began.
     barrier_seen: Instant,
+    /// The plugin's, when it was last looked at.
+    key_id: Option<String>,
     /// Since when the server that is waited for has not loaded its file.
     waiting: Option<Instant>,
+    /// Servers that this process has told to load a file, and that file's hash.
+    reloaded: BTreeSet<(usize, String)>,
     state: Option<State>,
     global: &'a Global,
 }
@@ -94,9 +102,11 @@ impl<'a> Run<'a> {
         }
         let holder = journal.holder().ok_or_else(damaged)?;
         let lease = Lease::take(&reached.servers, holder, ours, State::Lock.name()).await?;
-        for server in &settings.servers {
+        for (server, machine) in settings.servers.iter().zip(&reached.machines) {
             // What a run that was killed between creating and renaming left behind.
-            atrest_files::remove_leftover(&server.file).map_err(Failure::unusable)?;
+            if let Some(machine) = machine {
+                machine.remove_leftover(&server.file).await?;
+            }
         }
         let any = GroupResource::parse("secrets");
         let canaries = Matrix::new(&settings, &reached, any, journal.directory());
@@ -114,7 +124,9 @@ impl<'a> Run<'a> {
             alive: 0,
             window,
             barrier_seen: Instant::now(),
+            key_id: None,
             waiting: None,
+            reloaded: BTreeSet::new(),
             state: None,
             global,
         })
@@ -142,11 +154,12 @@ impl<'a> Run<'a> {
             }
             match step {
                 Step::Mint => self.mint(&observed)?,
-                Step::AddRead(i) => self.write(i, &observed[i], Stage::Reads).await?,
-                Step::Promote(i) => self.write(i, &observed[i], Stage::Writes).await?,
-                Step::DropRead(i) => self.write(i, &observed[i], Stage::Only).await?,
+                Step::AddRead(i) => self.write(i, &observed, Stage::Reads).await?,
+                Step::Promote(i) => self.write(i, &observed, Stage::Writes).await?,
+                Step::DropRead(i) => self.write(i, &observed, Stage::Only).await?,
                 Step::Canary(i) => self.prove(&[i], &observed).await?,
-                Step::Await(Await::Load(i)) => self.await_load(i, &observed[i]).await?,
+                Step::Await(Await::Load(i)) => self.await_load(i, &observed).await?,
+                Step::Await(Await::TakeUp(i)) => self.await_take_up(i).await?,
                 Step::Await(Await::InFlight) => self.await_in_flight().await,
                 Step::Await(Await::Hold) => {
                     self.keep_lease().await?;
@@ -158,7 +171,7 @@ impl<'a> Run<'a> {
                 Step::Stop(stop) => return Err(self.stopped(stop)),
                 Step::Done => return Ok(()),
             }
-            if !matches!(step, Step::Await(Await::Load(_))) {
+            if !matches!(step, Step::Await(Await::Load(_) | Await::TakeUp(_))) {
                 self.waiting = None;
             }
         }
@@ -169,7 +182,7 @@ impl<'a> Run<'a> {
         if self.journal.is_rolled_back() {
             let unknown = || Failure::stopped("it is not known what wrote before this run");
             let writer = self.journal.writer().ok_or_else(unknown)?;
-            self.target = Some(writer.find(&self.settings)?);
+            self.target = Some(writer.find(&self.settings, &self.reached.machines).await?);
             return Ok(());
         }
         self.target = match &self.settings.to {
@@ -210,29 +223,42 @@ impl<'a> Run<'a> {
     async fn facts(&mut self) -> Result<(Facts, Vec<Observed>), Failure> {
         let mut observed = Vec::new();
         let mut servers = Vec::new();
+        let mut reachable = Vec::new();
         let barrier = self.barrier();
-        let all = self.settings.servers.iter().zip(&self.reached.servers);
-        for (i, (server, api)) in all.enumerate() {
-            let seen = observe(server, api).await?;
-            let file = match &self.target {
-                None => Stage::Absent,
-                Some(target) => self
-                    .selection(&seen.file.configuration)?
-                    .stage(&seen.file.configuration, target)
-                    .map_err(Failure::unusable)?,
-            };
-            let of_this_process = || {
-                seen.process.is_some()
-                    && seen.process.as_ref() == barrier.canaries.get(&server.name)
+        let records = &self.journal.records;
+        for (i, server) in self.settings.servers.iter().enumerate() {
+            let (machine, api) = (&self.reached.machines[i], &self.reached.servers[i]);
+            let seen = observe(server, machine.as_ref(), api).await?;
+            let (file, loaded) = match &seen.file {
+                Some(file) => {
+                    let stage = self.stage(&file.configuration)?;
+                    reachable.push((file.fingerprint.to_string(), stage));
+                    let written = Written::of(records, &server.name);
+                    (stage, seen.is_loaded(written.as_ref()))
+                }
+                None => manual::facts(records, &server.name, seen.loaded(), &reachable),
             };
             servers.push(ServerFacts {
-                proven: self.kind_of_canary(&seen)?.is_none() || of_this_process(),
+                taken_up: true,
+                proven: seen.process().is_some()
+                    && seen.process() == barrier.canaries.get(&server.name),
                 file,
-                loaded: seen.is_loaded(),
-                disturbed: seen.process.is_none()
-                    || seen.process.as_ref() != barrier.processes.get(i),
+                loaded,
+                disturbed: seen.process().is_none() || seen.process() != barrier.processes.get(i),
             });
             observed.push(seen);
+        }
+        let in_place = self.is_in_place(&servers);
+        if in_place {
+            // A plugin reads with its old keys, too: it is never the new one alone.
+            servers.iter_mut().for_each(|it| it.file = Stage::Writes);
+        }
+        self.note_taken_up(&mut servers, &observed).await?;
+        if self
+            .kind_of_canary(&first_file(&observed)?.configuration)?
+            .is_none()
+        {
+            servers.iter_mut().for_each(|it| it.proven = true);
         }
         let census = self
             .census
@@ -244,7 +270,8 @@ impl<'a> Run<'a> {
             });
         let facts = Facts {
             key_missing: self.target.is_none(),
-            unlisted: self.look_for_others(&observed).await?,
+            in_place,
+            unlisted: self.look_for_others(&observed, &servers).await?,
             servers,
             progress: barrier.since,
             in_flight_over: self.in_flight_left().is_zero(),
@@ -255,11 +282,46 @@ impl<'a> Run<'a> {
         Ok((facts, observed))
     }
 
+    /// Whether the files are where they are to be, and only the plugin's key is another one.
+    fn is_in_place(&self, servers: &[ServerFacts]) -> bool {
+        matches!(self.target, Some(Target::Kms(_)))
+            && !self.journal.has_written_files()
+            && servers.iter().all(|it| it.file == Stage::Only)
+    }
+
+    /// Which servers write with the key that the plugin has now, where one writes.
+    async fn note_taken_up(
+        &mut self,
+        servers: &mut [ServerFacts],
+        observed: &[Observed],
+    ) -> Result<(), Failure> {
+        let Some(Target::Kms(kms)) = &self.target else {
+            return Ok(());
+        };
+        if servers.iter().all(|it| it.file < Stage::Writes) {
+            return Ok(());
+        }
+        let key_ids = self.key_ids(&first_file(observed)?.configuration).await?;
+        let key_id = key_ids.get(&kms.name);
+        let is_another = key_id != self.barrier().key_id.as_ref();
+        for (server, seen) in servers.iter_mut().zip(observed) {
+            let metrics = seen.metrics.as_ref();
+            server.taken_up = key_id.is_some_and(|it| plugin::has_taken_up(metrics, kms, it));
+            server.disturbed |= is_another;
+        }
+        self.key_id = key_id.cloned();
+        Ok(())
+    }
+
     /// Whether API servers run that are not listed: by the identity Leases, as any server shows them.
-    async fn look_for_others(&mut self, observed: &[Observed]) -> Result<bool, Failure> {
+    async fn look_for_others(
+        &mut self,
+        observed: &[Observed],
+        servers: &[ServerFacts],
+    ) -> Result<bool, Failure> {
         let mut failed = None;
         for (api, seen) in self.reached.servers.iter().zip(observed) {
-            if seen.process.is_none() {
+            if seen.process().is_none() {
                 continue;
             }
             match alive_servers(api).await {
@@ -271,8 +333,17 @@ impl<'a> Run<'a> {
             }
         }
         // Before every server has loaded its file nothing is done that this could forbid.
-        let failed = failed.filter(|_| observed.iter().all(Observed::is_loaded));
+        let failed = failed.filter(|_| servers.iter().all(|it| it.loaded));
         failed.map_or(Ok(false), Err)
+    }
+
+    fn stage(&self, configuration: &EncryptionConfiguration) -> Result<Stage, Failure> {
+        let Some(target) = &self.target else {
+            return Ok(Stage::Absent);
+        };
+        let selection = self.selection(configuration)?;
+        let stage = selection.stage(configuration, target);
+        stage.map_err(Failure::unusable)
     }
 
     fn selection(&self, configuration: &EncryptionConfiguration) -> Result<Selection, Failure> {
@@ -299,7 +370,8 @@ impl<'a> Run<'a> {
             To::Provider(name) => Local::parse(name),
             _ => observed
                 .first()
-                .and_then(|seen| provider_in_use(&seen.file.configuration, &self.settings)),
+                .and_then(|seen| seen.file.as_ref())
+                .and_then(|file| provider_in_use(&file.configuration, &self.settings)),
         };
         let local = local.ok_or_else(no_provider_in_use)?;
         let run = self.journal.run.clone();
@@ -325,36 +397,77 @@ impl<'a> Run<'a> {
         self.lease.keep(&self.reached.servers, state).await
     }
 
-    async fn write(&mut self, i: usize, observed: &Observed, stage: Stage) -> Result<(), Failure> {
+    async fn write(
+        &mut self,
+        i: usize,
+        observed: &[Observed],
+        stage: Stage,
+    ) -> Result<(), Failure> {
         self.keep_lease().await?;
         let Some(target) = &self.target else {
             return Err(Failure::unusable("there is no target yet"));
         };
-        let now = &observed.file.configuration;
+        let (seen, server) = (&observed[i], &self.settings.servers[i]);
+        let (Some(seen_file), Some(machine)) = (&seen.file, &self.reached.machines[i]) else {
+            return self.ask(i, observed, stage);
+        };
+        let now = &seen_file.configuration;
         let advanced = self
             .selection(now)?
             .advance(now, target, stage)
             .map_err(Failure::unusable)?;
-        let bytes = configuration::edit(&observed.file.source, &advanced)?;
-        let server = &self.settings.servers[i];
-        let (name, file) = (server.name.clone(), server.file.clone());
-        let old = observed.file.fingerprint;
+        let bytes = configuration::edit(&seen_file.source, &advanced)?;
         // What was known of the values says nothing about the time after this.
         self.census = None;
         self.journal.append(Record::Write {
-            server: name.clone(),
+            server: server.name.clone(),
             stage: stage_name(stage).into(),
             sha256: bytes.fingerprint().to_string(),
+            before: seen.process().cloned(),
         })?;
-        atrest_files::replace(&file, bytes.expose(), Some(old)).map_err(|error| {
+        let replaced = machine.replace(&server.file, &bytes, Some(seen_file.fingerprint));
+        replaced.await.map_err(|error| {
             Failure::stopped(error).hint("the file is as it was; atrest rotate resume goes on")
         })?;
-        self.say(&format!("{name}: wrote {}", file.display()));
+        self.say(&format!("{}: wrote {}", server.name, server.file.display()));
         Ok(())
     }
 
-    async fn await_load(&mut self, i: usize, observed: &Observed) -> Result<(), Failure> {
+    /// Has the operator copy the file of another server, which is at the stage already.
+    fn ask(&mut self, i: usize, observed: &[Observed], stage: Stage) -> Result<(), Failure> {
         let server = &self.settings.servers[i];
+        let mut reachable = Vec::new();
+        for file in observed.iter().filter_map(|seen| seen.file.as_ref()) {
+            reachable.push((
+                file.fingerprint.to_string(),
+                self.stage(&file.configuration)?,
+            ));
+        }
+        let Some(from) = manual::source(stage, &reachable) else {
+            return Err(Failure::stopped(format!(
+                "{} runs with a file that the others' do not follow on: what it has written may be under \
+                 a key that has left them",
+                server.name
+            ))
+            .hint("atrest rotate rollback brings that key back into every file"));
+        };
+        let (sha256, stage) = &reachable[from];
+        let instruction = manual::instruction(server, &self.settings.servers[from], sha256);
+        self.census = None;
+        self.journal.append(Record::Write {
+            server: server.name.clone(),
+            stage: stage_name(*stage).into(),
+            sha256: sha256.clone(),
+            before: observed[i].process().cloned(),
+        })?;
+        self.say(&instruction);
+        Ok(())
+    }
+
+    async fn await_load(&mut self, i: usize, observed: &[Observed]) -> Result<(), Failure> {
+        let (seen, server) = (&observed[i], &self.settings.servers[i]);
+        self.note_placed(&server.name.clone(), seen)?;
+        let (seen, server) = (&observed[i], &self.settings.servers[i]);
         let since = match self.waiting {
             Some(since) => since,
             None => {
@@ -366,41 +479,58 @@ impl<'a> Run<'a> {
             }
         };
         if since.elapsed() > self.settings.load_timeout {
-            let file = server.file.display();
-            let why = match (&observed.process, &observed.loaded) {
-                (None, _) => "it cannot be reached".to_owned(),
-                (Some(_), None) => "it reports no hash of a loaded configuration".to_owned(),
-                (Some(_), Some(loaded)) => format!(
-                    "it runs with {}",
-                    loaded.chars().take(8).collect::<String>()
-                ),
-            };
-            return Err(Failure::stopped(format!(
-                "{} has not loaded {file} ({}): {why}",
-                server.name,
-                observed.file.fingerprint.short(8),
-            ))
-            .hint(
-                "check that it runs with --encryption-provider-config-automatic-reload=true and \
-                 reads this very file, and look at its log; then atrest rotate resume",
-            ));
+            return Err(self.not_loaded(server, seen));
+        }
+        if let (Some(file), Some(machine)) = (&seen.file, &self.reached.machines[i])
+            && self.reloaded.insert((i, file.fingerprint.to_string()))
+        {
+            server.reload.trigger(&server.name, machine).await?;
         }
         tokio::time::sleep(LOOK).await;
         Ok(())
     }
 
-    fn kind_of_canary(&self, seen: &Observed) -> Result<Option<GroupResource>, Failure> {
-        let configuration = &seen.file.configuration;
+    async fn await_take_up(&mut self, i: usize) -> Result<(), Failure> {
+        let name = &self.settings.servers[i].name;
+        let since = match self.waiting {
+            Some(since) => since,
+            None => {
+                self.say(&format!(
+                    "{name}: waiting until it has taken up the plugin's key: it asks once a minute"
+                ));
+                *self.waiting.insert(Instant::now())
+            }
+        };
+        let name = &self.settings.servers[i].name;
+        if since.elapsed() > self.settings.load_timeout {
+            return Err(Failure::stopped(format!(
+                "{name} does not write with the key that the plugin has here"
+            ))
+            .hint(
+                "see that the plugin on its node has the same keyring, with the same generation active \
+                 (atrest-kms keyring list); then atrest rotate resume",
+            ));
+        }
+        // Who asks for its readiness has it ask its plugin sooner.
+        let _ = self.reached.servers[i].text("/readyz").await;
+        tokio::time::sleep(LOOK).await;
+        Ok(())
+    }
+
+    fn kind_of_canary(
+        &self,
+        configuration: &EncryptionConfiguration,
+    ) -> Result<Option<GroupResource>, Failure> {
         Ok(matrix::kind(&self.selection(configuration)?, configuration))
     }
 
     /// Has servers write canaries, and all of them read these.
     async fn prove(&mut self, through: &[usize], observed: &[Observed]) -> Result<(), Failure> {
         self.keep_lease().await?;
-        let Some(kind) = self.kind_of_canary(&observed[0])? else {
+        let configuration = &first_file(observed)?.configuration;
+        let Some(kind) = self.kind_of_canary(configuration)? else {
             return Ok(());
         };
-        let configuration = &observed[0].file.configuration;
         let key_ids = self.key_ids(configuration).await?;
         let expectation = Expectation {
             configuration,
@@ -416,9 +546,26 @@ impl<'a> Run<'a> {
                 "{server}: its canary was {}, and every server read it",
                 self.under()
             ));
-            if let Some(process) = observed[*i].process.clone() {
+            if let Some(process) = observed[*i].process().cloned() {
                 self.journal.append(Record::Canary { server, process })?;
             }
+        }
+        Ok(())
+    }
+
+    /// The look that found a server with its new file in place: for one that cannot say what it has loaded,
+    /// a later start is the evidence.
+    fn note_placed(&mut self, name: &str, seen: &Observed) -> Result<(), Failure> {
+        let written = Written::of(&self.journal.records, name);
+        let (Some(file), Some(metrics), Some(written)) = (&seen.file, &seen.metrics, written)
+        else {
+            return Ok(());
+        };
+        if written.lacks_placed(&file.fingerprint, metrics) {
+            self.journal.append(Record::Placed {
+                server: name.into(),
+                process: metrics.process.clone(),
+            })?;
         }
         Ok(())
     }
@@ -437,9 +584,40 @@ impl<'a> Run<'a> {
         })
     }
 
+    fn not_loaded(&self, server: &Server, seen: &Observed) -> Failure {
+        let Server { name, file, .. } = server;
+        let asked = manual::Asked::of(&self.journal.records, name);
+        let sha256 = match &seen.file {
+            Some(file) => file.fingerprint.to_string(),
+            None => asked.map(|asked| asked.sha256).unwrap_or_default(),
+        };
+        let short = |sha256: &str| sha256.chars().take(8).collect::<String>();
+        let why = match (seen.process(), seen.loaded()) {
+            (None, _) => "it cannot be reached".to_owned(),
+            (Some(_), None) => "it reports no hash of a loaded configuration".to_owned(),
+            (Some(_), Some(loaded)) if loaded == sha256 => "it is not ready".to_owned(),
+            (Some(_), Some(loaded)) => format!("it runs with {}", short(loaded)),
+        };
+        let failure = Failure::stopped(format!(
+            "{name} has not loaded {} ({}): {why}",
+            file.display(),
+            short(&sha256),
+        ));
+        match &seen.file {
+            Some(_) => failure.hint(
+                "check that it runs with --encryption-provider-config-automatic-reload=true and \
+                 reads this very file, and look at its log; then atrest rotate resume",
+            ),
+            None => failure.hint(
+                "copy the file as you were told, SHA-256 and all, and see that the API server loads it; \
+                 then atrest rotate resume",
+            ),
+        }
+    }
+
     async fn record_barrier(&mut self, observed: &[Observed]) -> Result<(), Failure> {
         // Of the look that found every server so, not of one that would miss what came between.
-        let processes = observed.iter().filter_map(|seen| seen.process.clone());
+        let processes = observed.iter().filter_map(|seen| seen.process().cloned());
         let processes: Vec<_> = processes.collect();
         self.say_who_changed(&processes);
         let revision = self.reached.etcd.revision().await?;
@@ -448,6 +626,7 @@ impl<'a> Run<'a> {
             revision,
             at: now(),
             processes,
+            key_id: self.key_id.clone(),
         })?;
         self.barrier_seen = Instant::now();
         self.say(&format!(
@@ -474,7 +653,7 @@ impl<'a> Run<'a> {
         self.set_aside.clear();
         let start = Instant::now();
         let (mut total, mut rewritten) = (0, 0);
-        let file = &observed[0].file;
+        let file = first_file(observed)?;
         let selection = self.selection(&file.configuration)?;
         let flags = EtcdFlags::from(&self.settings.etcd);
         let resources = covered::covered(
@@ -556,7 +735,7 @@ impl<'a> Run<'a> {
         // Once more just before a key may leave on the census's word.
         let all: Vec<_> = (0..observed.len()).collect();
         self.prove(&all, observed).await?;
-        let configuration = &observed[0].file.configuration;
+        let configuration = &first_file(observed)?.configuration;
         let selection = self.selection(configuration)?;
         let key_ids = self.key_ids(configuration).await?;
         let flags = EtcdFlags::from(&self.settings.etcd);
@@ -588,7 +767,7 @@ impl<'a> Run<'a> {
             at: now(),
         })?;
         if not_current(&census) == 0 {
-            let Reached { servers, etcd } = &mut self.reached;
+            let Reached { servers, etcd, .. } = &mut self.reached;
             let (api, prefix) = (&servers[0], flags.prefix());
             let resources = covered::covered(&selection, configuration, api, etcd, prefix).await?;
             stored_here(api, etcd, prefix, &resources).await?;
@@ -730,13 +909,10 @@ impl<'a> Run<'a> {
     }
 }
 
-fn stage_name(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Absent => "absent",
-        Stage::Reads => "reads",
-        Stage::Writes => "writes",
-        Stage::Only => "only",
-    }
+/// The first server's: one whose file is out of reach is never the first.
+fn first_file(observed: &[Observed]) -> Result<&Loaded, Failure> {
+    let first = observed.iter().find_map(|seen| seen.file.as_ref());
+    first.ok_or_else(|| Failure::unusable("no server's file is in reach"))
 }
 
 /// What is left of a span that began at a time of the journal. A clock that was set back makes the

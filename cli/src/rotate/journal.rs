@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::escrow;
 use super::lease::Holder;
 use super::rollback::Writer;
-use super::settings::{Server, Settings};
+use super::settings::{Server, Settings, in_order};
 use crate::cluster::Process;
 use crate::status::Failure;
 
@@ -51,14 +51,22 @@ pub(crate) enum Record {
         server: String,
         stage: String,
         sha256: String,
+        /// The server's process, before.
+        #[serde(default)]
+        before: Option<Process>,
     },
     /// What this process of a server writes was seen under the target, and read by every server.
     Canary { server: String, process: Process },
+    /// A server that cannot say what it has loaded was this process, with the last content in place.
+    Placed { server: String, process: Process },
     /// Every server, as it was then, wrote with the target from this revision on.
     Barrier {
         revision: i64,
         at: i64,
         processes: Vec<Process>,
+        /// The key that the plugin had, where one writes.
+        #[serde(default)]
+        key_id: Option<String>,
     },
     /// Of a resource, everything up to this object was asked to be written again, or set aside.
     Reached { resource: String, object: String },
@@ -270,8 +278,14 @@ impl Journal {
         self.path.parent().map(Path::to_owned).unwrap_or_default()
     }
 
-    /// Whether any server's file may have been changed.
+    /// Whether anything may have been changed: a server's file, or what is stored.
     pub(crate) fn has_written(&self) -> bool {
+        let mut records = self.records.iter();
+        self.has_written_files() || records.any(|it| matches!(it, Record::Barrier { .. }))
+    }
+
+    /// Whether any server's file may have been changed.
+    pub(crate) fn has_written_files(&self) -> bool {
         let written = |record: &Record| matches!(record, Record::Write { .. });
         self.records.iter().any(written)
     }
@@ -303,6 +317,7 @@ impl Journal {
             _ => None,
         });
         settings.servers.extend(joined);
+        settings.servers = in_order(settings.servers);
         Some((settings, etcd_id))
     }
 

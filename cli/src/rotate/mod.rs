@@ -5,12 +5,16 @@ mod canary;
 mod covered;
 mod driver;
 mod escrow;
+mod evidence;
 mod hand;
 mod journal;
 mod lease;
+mod manual;
 mod matrix;
 mod observe;
 mod plan;
+mod plugin;
+mod reload;
 pub(crate) mod rewrite;
 mod rollback;
 mod settings;
@@ -26,3 +30,21 @@ pub(crate) use self::plan::Plan;
 pub(crate) use self::settings::{Settings, state_dir};
 pub(crate) use self::status::Report;
 pub(crate) use self::window::{Window, opened};
+
+use atrest_core::rotation::chain::Stage;
+
+/// As the journal names it.
+fn stage_name(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Absent => "absent",
+        Stage::Reads => "reads",
+        Stage::Writes => "writes",
+        Stage::Only => "only",
+    }
+}
+
+fn stage_of(name: &str) -> Option<Stage> {
+    [Stage::Absent, Stage::Reads, Stage::Writes, Stage::Only]
+        .into_iter()
+        .find(|stage| stage_name(*stage) == name)
+}

@@ -3,17 +3,21 @@
 use atrest_core::at_rest::GroupResource;
 
 use crate::args::{EtcdFlags, Global};
-use crate::cluster::{self, ApiServer, Process};
+use crate::cluster::{self, ApiServer, Metrics, Process};
 use crate::commands::server_failure;
 use crate::configuration::{self, Loaded};
 use crate::etcd;
+use crate::machine::Machine;
 use crate::status::Failure;
 
+use super::evidence::{self, Written};
 use super::settings::{Server, Settings};
 
 /// The API servers and etcd, reached.
 pub(crate) struct Reached {
     pub(crate) servers: Vec<ApiServer>,
+    /// Theirs, where a file can be reached.
+    pub(crate) machines: Vec<Option<Machine>>,
     pub(crate) etcd: etcd::Client,
 }
 
@@ -29,7 +33,12 @@ impl Reached {
         for server in &servers {
             same_cluster(server, &mut etcd, flags.prefix()).await?;
         }
-        Ok(Self { servers, etcd })
+        let machines = settings.servers.iter();
+        Ok(Self {
+            servers,
+            machines: machines.map(|it| Machine::of(&it.access)).collect(),
+            etcd,
+        })
     }
 }
 
@@ -111,33 +120,64 @@ pub(super) async fn stored_here(
     Ok(())
 }
 
-/// What a server's file holds and whether its process runs with it.
+/// What a server's file holds and what its process runs with.
 pub(crate) struct Observed {
-    pub(crate) file: Loaded,
-    /// What the process has loaded; `None` where it could not be asked.
-    pub(crate) loaded: Option<String>,
-    /// The one that answered, if any did.
-    pub(crate) process: Option<Process>,
+    /// `None` where only an operator gets to it.
+    pub(crate) file: Option<Loaded>,
+    /// What the process says; `None` where it could not be asked.
+    pub(crate) metrics: Option<Metrics>,
+    /// Whether it serves; asked where it is restarted.
+    is_ready: bool,
 }
 
 impl Observed {
-    pub(crate) fn is_loaded(&self) -> bool {
-        self.loaded.as_deref() == Some(&self.file.fingerprint.to_string())
+    /// The hash that the process reports.
+    pub(crate) fn loaded(&self) -> Option<&str> {
+        self.metrics.as_ref()?.loaded_config.as_deref()
+    }
+
+    /// The process that answered, if any did.
+    pub(crate) fn process(&self) -> Option<&Process> {
+        self.metrics.as_ref().map(|it| &it.process)
+    }
+
+    /// Whether the process runs with the file, and serves.
+    pub(super) fn is_loaded(&self, written: Option<&Written>) -> bool {
+        let (Some(file), Some(metrics)) = (&self.file, &self.metrics) else {
+            return false;
+        };
+        self.is_ready && evidence::has_loaded(&file.fingerprint, metrics, written)
     }
 }
 
-/// Looks at a server's file and at its process.
-pub(crate) async fn observe(server: &Server, api: &ApiServer) -> Result<Observed, Failure> {
-    let file = configuration::load(&server.file)?;
-    let (loaded, process) = match api.metrics().await {
-        Ok(metrics) => (metrics.loaded_config, Some(metrics.process)),
-        Err(_) => (None, None),
+/// Looks at a server's file and then at its process.
+pub(crate) async fn observe(
+    server: &Server,
+    machine: Option<&Machine>,
+    api: &ApiServer,
+) -> Result<Observed, Failure> {
+    let file = match machine {
+        None => None,
+        Some(machine) => Some(load(machine, server).await?),
     };
     Ok(Observed {
         file,
-        loaded,
-        process,
+        metrics: api.metrics().await.ok(),
+        is_ready: !server.reload.restarts() || api.text("/readyz").await.is_ok(),
     })
+}
+
+/// Reads a server's file and insists that kube-apiserver accepts it.
+pub(super) async fn load(machine: &Machine, server: &Server) -> Result<Loaded, Failure> {
+    let source = machine.read(&server.file).await.map_err(|error| {
+        let is_missing = error.is_missing();
+        let failure = Failure::from(error);
+        match is_missing {
+            true => failure.hint("name the EncryptionConfiguration that the API server reads"),
+            false => failure,
+        }
+    })?;
+    configuration::judged(source, &server.file)
 }
 
 pub(super) async fn check_server(api: &ApiServer, name: &str) -> Result<(), Failure> {

@@ -1,8 +1,7 @@
 //! What a run would do, shown before anything is changed.
 
 use std::fmt::Write as _;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use atrest_core::at_rest::{Census, State as ValueState};
 use atrest_core::encryption_config::Key;
@@ -13,7 +12,7 @@ use serde::Serialize;
 use super::matrix::{self, Matrix};
 use super::observe::{Reached, alive_servers, check_count, check_server, observe, stored_here};
 use super::rollback::Writer;
-use super::settings::{Settings, To};
+use super::settings::{self, Settings, To};
 use super::target::{kms_provider, no_provider_in_use, provider_in_use};
 use super::{covered, escrow, lease};
 use crate::args::{EtcdFlags, Global};
@@ -51,6 +50,8 @@ struct Resource {
     resource: String,
     total: u64,
     plaintext: u64,
+    /// Encrypted, and not by the key that writes now.
+    stale: u64,
     /// Objects with `kubectl apply`'s annotation: it crosses the wire with their metadata.
     applied: u64,
     applied_names: Vec<String>,
@@ -64,15 +65,26 @@ struct Server {
     chains: Vec<Chain>,
     /// The new key would be, too: the file keeps its mode.
     readable_by_others: bool,
+    /// An operator copies it from another server.
+    by_hand: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Chain {
     resources: Vec<String>,
     now: String,
     add_read: String,
     promote: String,
     drop_read: String,
+}
+
+impl Chain {
+    /// Only what the provider encrypts with is another key.
+    fn stays(&self) -> bool {
+        [&self.add_read, &self.promote, &self.drop_read]
+            .iter()
+            .all(|it| **it == self.now)
+    }
 }
 
 impl Plan {
@@ -87,15 +99,21 @@ impl Plan {
         if let Some(failure) = lease::other(&reached.servers, ours).await? {
             return Err(failure);
         }
-        let mut servers = Vec::new();
+        let mut servers: Vec<Server> = Vec::new();
         let mut first = None;
-        for (server, api) in settings.servers.iter().zip(&reached.servers) {
+        for (i, server) in settings.servers.iter().enumerate() {
+            let (machine, api) = (&reached.machines[i], &reached.servers[i]);
             // Asked before the file is read: a server that is down is the first thing to know.
             check_server(api, &server.name).await?;
-            let observed = observe(server, api).await?;
+            let observed = observe(server, machine.as_ref(), api).await?;
             let file = server.file.display();
-            if !observed.is_loaded() {
-                let loaded = match &observed.loaded {
+            let same = servers.first().map(|first| first.file_sha256.as_str());
+            let is_loaded = match &observed.file {
+                Some(_) => observed.is_loaded(None),
+                None => observed.loaded().is_some() && observed.loaded() == same,
+            };
+            if !is_loaded {
+                let loaded = match observed.loaded() {
                     None => "reports no hash of a loaded EncryptionConfiguration".to_owned(),
                     Some(_) => format!("has another EncryptionConfiguration loaded than {file}"),
                 };
@@ -104,18 +122,23 @@ impl Plan {
                      this file, and --encryption-provider-config-automatic-reload=true",
                 ));
             }
-            let configuration = &observed.file.configuration;
+            let (Some(seen), Some(machine)) = (observed.file, machine) else {
+                servers.push(Server::out_of_reach(server, &servers));
+                continue;
+            };
+            let configuration = &seen.configuration;
             let selection = Selection::new(configuration, &settings.resources())
                 .map_err(|error| Failure::unusable(format!("{file}: {error}")))?;
             let target = shown_target(settings, configuration)?;
             servers.push(Server {
                 name: server.name.clone(),
                 file: file.to_string(),
-                file_sha256: observed.file.fingerprint.to_string(),
-                chains: chains(&observed.file, &selection, &target)?,
-                readable_by_others: is_readable_by_others(&server.file),
+                file_sha256: seen.fingerprint.to_string(),
+                chains: chains(&seen, &selection, &target)?,
+                readable_by_others: machine.is_readable_by_others(&server.file).await,
+                by_hand: false,
             });
-            first.get_or_insert((observed.file, selection, target));
+            first.get_or_insert((seen, selection, target));
         }
         let Some((file, selection, target)) = first else {
             return Err(Failure::unusable("there is no API server"));
@@ -147,6 +170,13 @@ impl Plan {
             .await?
             .census;
         refuse_unreadable(&census)?;
+        let in_place = servers.iter().flat_map(|it| &it.chains).all(Chain::stays);
+        if in_place && census.count(ValueState::Stale) + census.count(ValueState::Unread) == 0 {
+            return Err(Failure::unusable(
+                "there is nothing to rotate: everything is under the key that the plugin has",
+            )
+            .hint("atrest-kms keyring add and activate give it another one"));
+        }
         let api = &reached.servers[0];
         let (etcd, prefix) = (&mut reached.etcd, flags.prefix());
         let covered = covered::covered(&selection, &file.configuration, api, etcd, prefix).await?;
@@ -171,7 +201,10 @@ impl Plan {
             },
             canaries: canaries.map(|kind| kind.to_string()),
             decrypts: matches!(target, Target::Identity),
-            load_waits: 3 * settings.servers.len(),
+            load_waits: match in_place {
+                true => 0,
+                false => 3 * settings.servers.len(),
+            },
             etcd_id: reached.etcd.cluster_id,
             writer: Writer::of(&file.configuration, &selection.resources),
         })
@@ -185,12 +218,17 @@ impl Plan {
                 resource,
                 total,
                 plaintext,
+                stale,
                 applied,
                 applied_names,
             } = resource;
+            let stale = match stale {
+                0 => String::new(),
+                _ => format!(", {stale} under another key than the one that writes"),
+            };
             let _ = writeln!(
                 out,
-                "\n{resource}: {total} objects, {plaintext} of them in plaintext"
+                "\n{resource}: {total} objects, {plaintext} of them in plaintext{stale}"
             );
             if *applied > 0 {
                 let _ = writeln!(
@@ -209,6 +247,12 @@ impl Plan {
         }
         for server in &self.servers {
             let _ = writeln!(out, "\n{}: {}", server.name, server.file);
+            if server.by_hand {
+                let _ = writeln!(
+                    out,
+                    "  by hand: you copy it from another server each time that you are told"
+                );
+            }
             if server.readable_by_others {
                 let _ = writeln!(
                     out,
@@ -217,6 +261,10 @@ impl Plan {
             }
             for chain in &server.chains {
                 let _ = writeln!(out, "  {}", chain.resources.join(", "));
+                if chain.stays() {
+                    let _ = writeln!(out, "    stays      {}", chain.now);
+                    continue;
+                }
                 for (sign, step, providers) in [
                     (' ', "now", &chain.now),
                     ('+', "add_read", &chain.add_read),
@@ -241,17 +289,36 @@ impl Plan {
             out += "\nno canaries: neither Secrets nor ConfigMaps are rotated; which key a server writes with \
                     is taken from what it reports, and from the census\n";
         }
-        let _ = writeln!(
-            out,
-            "\n{} loads to wait for, each up to the server's poll of 60 s; no etcd snapshot is made",
-            self.load_waits,
-        );
+        match self.load_waits {
+            0 => {
+                out += "\nno file is written; each server asks its plugin once a minute, and is waited for; no \
+                        etcd snapshot is made\n";
+            }
+            loads => {
+                let _ = writeln!(
+                    out,
+                    "\n{loads} loads to wait for, each up to the server's poll of 60 s; no etcd snapshot is \
+                     made"
+                );
+            }
+        }
         out
     }
 }
 
-fn is_readable_by_others(file: &Path) -> bool {
-    std::fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
+impl Server {
+    /// One whose file only an operator gets to: it has loaded what the first one has.
+    fn out_of_reach(server: &settings::Server, others: &[Self]) -> Self {
+        let first = others.first();
+        Self {
+            name: server.name.clone(),
+            file: server.file.display().to_string(),
+            file_sha256: first.map(|it| it.file_sha256.clone()).unwrap_or_default(),
+            chains: first.map(|it| it.chains.clone()).unwrap_or_default(),
+            readable_by_others: false,
+            by_hand: true,
+        }
+    }
 }
 
 /// The target as far as it is known before the key is minted.
@@ -285,16 +352,34 @@ fn chains(file: &Loaded, selection: &Selection, target: &Target) -> Result<Vec<C
     for stage in &stages {
         text = configuration::edit(&text, stage)?;
     }
-    let (split, _) = selection
-        .split(&file.configuration)
-        .map_err(Failure::unusable)?;
+    let [.., last] = &stages;
+    let stays = *last == file.configuration;
+    if stays && !matches!(target, Target::Kms(_)) {
+        return Err(Failure::unusable(
+            "there is nothing to rotate: the configuration is there already",
+        ));
+    }
+    let split = match stays {
+        true => last.clone(),
+        false => {
+            selection
+                .split(&file.configuration)
+                .map_err(Failure::unusable)?
+                .0
+        }
+    };
     let mut chains = Vec::new();
     for (i, entry) in split.resources.iter().enumerate() {
         let [add_read, promote, drop_read] =
             [0, 1, 2].map(|stage| describe(&stages[stage].resources[i].providers));
         let now = describe(&entry.providers);
-        if now == drop_read {
-            continue; // not selected, or there already
+        // Not selected, or there already.
+        let is_passed_over = match stays {
+            true => !selection.is_of(entry),
+            false => now == drop_read,
+        };
+        if is_passed_over {
+            continue;
         }
         chains.push(Chain {
             resources: entry.resources.clone(),
@@ -303,11 +388,6 @@ fn chains(file: &Loaded, selection: &Selection, target: &Target) -> Result<Vec<C
             promote,
             drop_read,
         });
-    }
-    if chains.is_empty() {
-        return Err(Failure::unusable(
-            "there is nothing to rotate: the configuration is there already",
-        ));
     }
     Ok(chains)
 }
@@ -344,6 +424,7 @@ async fn resources(api: &ApiServer, census: &Census) -> Result<Vec<Resource>, Fa
             resource: counted.resource.to_string(),
             total: counted.total(),
             plaintext: counted.count(ValueState::Plaintext),
+            stale: counted.count(ValueState::Stale),
             applied: 0,
             applied_names: Vec::new(),
         };

@@ -12,8 +12,9 @@ use atrest_core::rotation::chain::{Local, Target};
 use serde::{Deserialize, Serialize};
 
 use super::escrow;
+use super::observe::load;
 use super::settings::Settings;
-use crate::configuration;
+use crate::machine::Machine;
 use crate::status::Failure;
 
 /// What wrote before a run, without its bytes.
@@ -65,12 +66,17 @@ impl Writer {
     }
 
     /// With its bytes: from a server's file, or from the escrow of the run that minted it.
-    pub(super) fn find(&self, settings: &Settings) -> Result<Target, Failure> {
+    pub(super) async fn find(
+        &self,
+        settings: &Settings,
+        machines: &[Option<Machine>],
+    ) -> Result<Target, Failure> {
         if self.is_plaintext() {
             return Ok(Target::Identity);
         }
-        for server in &settings.servers {
-            let file = configuration::load(&server.file)?;
+        for (server, machine) in settings.servers.iter().zip(machines) {
+            let Some(machine) = machine else { continue };
+            let file = load(machine, server).await?;
             let entries = file.configuration.resources.iter();
             let providers = entries.flat_map(|entry| &entry.providers);
             if let Some(target) = providers.filter_map(|it| self.among(it)).next() {

@@ -10,8 +10,10 @@ use atrest_core::rotation::chain::Local;
 use serde::{Deserialize, Serialize};
 use serde_yaml::with::singleton_map;
 
+use super::reload::Reload;
 use super::rewrite::Pace;
 use crate::args::{Engine, EtcdFlags, RotateFlags};
+use crate::machine::Access;
 use crate::status::Failure;
 
 const FILES: [&str; 2] = ["rotation.yaml", "/etc/atrest/rotation.yaml"];
@@ -42,8 +44,15 @@ pub(crate) struct Server {
     pub(crate) url: Option<String>,
     pub(crate) tls_server_name: Option<String>,
     pub(crate) ca_file: Option<PathBuf>,
-    /// Its EncryptionConfiguration, on this machine.
+    /// Its EncryptionConfiguration, on its machine.
     pub(crate) file: PathBuf,
+    #[serde(default)]
+    pub(crate) access: Access,
+    #[serde(default)]
+    pub(crate) reload: Reload,
+    /// Its KMS plugin's socket, on its machine.
+    #[serde(default)]
+    pub(crate) socket: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -192,24 +201,6 @@ struct FileServer {
     plugin: Option<Plugin>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-enum Access {
-    #[default]
-    Local,
-    Manual,
-    Ssh(serde::de::IgnoredAny),
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-enum Reload {
-    #[default]
-    Automatic,
-    Command(serde::de::IgnoredAny),
-    StaticPod(serde::de::IgnoredAny),
-}
-
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Plugin {
@@ -302,6 +293,7 @@ impl File {
 
     fn settings(self, flags: &RotateFlags) -> Result<Settings, Failure> {
         self.refuse_what_is_not_there_yet()?;
+        self.check_servers()?;
         if flags.engine == Engine::Svm && (flags.until.is_some() || flags.max_duration.is_some()) {
             return Err(
                 Failure::unusable("--engine svm cannot be stopped when a window closes")
@@ -361,17 +353,7 @@ impl File {
             rate: self.limits.max_rate.map(NonZeroU32::get),
         };
         Ok(Settings {
-            servers: self
-                .servers
-                .into_iter()
-                .map(|server| Server {
-                    name: server.name,
-                    url: server.url,
-                    tls_server_name: server.tls_server_name,
-                    ca_file: server.ca_file,
-                    file: absolute(server.file),
-                })
-                .collect(),
+            servers: in_order(self.servers.into_iter().map(Server::from).collect()),
             etcd,
             resources: match flags.resource.is_empty() {
                 true => self.resources,
@@ -395,37 +377,16 @@ impl File {
 
     /// A field that would be ignored is worse than one that is refused.
     fn refuse_what_is_not_there_yet(&self) -> Result<(), Failure> {
-        let refused = |field: &str| {
-            Err(Failure::unusable(format!(
-                "{field} is not there yet: this release rotates servers whose files are on this \
-                 machine and that reload them automatically"
-            )))
-        };
-        if self.servers.is_empty() {
-            return Err(Failure::unusable("rotation.yaml lists no servers")
-                .hint("list every API server of the cluster under servers"));
+        let refused = |field: &str| Err(Failure::unusable(format!("{field} is not there yet")));
+        if !self.escrow.recipients.is_empty() {
+            return refused("escrow.recipients");
         }
-        for (i, server) in self.servers.iter().enumerate() {
-            let others = &self.servers[..i];
-            let same = others.iter().any(|other| {
-                other.name == server.name || other.url == server.url || other.file == server.file
-            });
-            if same {
-                return Err(Failure::unusable(format!(
-                    "server {:?} has the name, the url or the file of another one",
-                    server.name
-                ))
-                .hint("a load balancer is no server: each API server has an address of its own"));
-            }
+        if self.snapshots.dir.is_some() {
+            return refused("snapshots.dir");
         }
-        for server in &self.servers {
-            match (&server.access, &server.reload) {
-                (Access::Ssh(_), _) => return refused("access: ssh"),
-                (Access::Manual, _) => return refused("access: manual"),
-                (_, Reload::Command(_)) => return refused("reload: command"),
-                (_, Reload::StaticPod(_)) => return refused("reload: staticPod"),
-                (Access::Local, Reload::Automatic) => {}
-            }
+        let is_pod = |server: &FileServer| matches!(server.reload, Reload::StaticPod(_));
+        if self.servers.iter().any(is_pod) {
+            return refused("reload: staticPod");
         }
         let mut sockets = self
             .servers
@@ -436,12 +397,87 @@ impl File {
         {
             return refused("plugin.socket that differs between servers");
         }
-        if !self.escrow.recipients.is_empty() {
-            return refused("escrow.recipients");
-        }
-        if self.snapshots.dir.is_some() {
-            return refused("snapshots.dir");
-        }
         Ok(())
     }
+
+    fn check_servers(&self) -> Result<(), Failure> {
+        if self.servers.is_empty() {
+            return Err(Failure::unusable("rotation.yaml lists no servers")
+                .hint("list every API server of the cluster under servers"));
+        }
+        for (i, server) in self.servers.iter().enumerate() {
+            let others = &self.servers[..i];
+            let same_file = |other: &FileServer| {
+                !matches!(server.access, Access::Manual)
+                    && (&other.access, &other.file) == (&server.access, &server.file)
+            };
+            let same = others.iter().any(|other| {
+                other.name == server.name || other.url == server.url || same_file(other)
+            });
+            if same {
+                return Err(Failure::unusable(format!(
+                    "server {:?} has the name, the url or the file of another one",
+                    server.name
+                ))
+                .hint("a load balancer is no server: each API server has an address of its own"));
+            }
+            server.check()?;
+        }
+        let is_manual = |server: &FileServer| server.access == Access::Manual;
+        match self.servers.iter().all(is_manual) {
+            false => Ok(()),
+            true => Err(Failure::unusable("every server is manual").hint(
+                "the file of at least one has to be in reach, local or by ssh: the others' are copies of it",
+            )),
+        }
+    }
+}
+
+impl FileServer {
+    fn check(&self) -> Result<(), Failure> {
+        let Self { name, file, .. } = self;
+        let failed = |what: String| Err(Failure::unusable(format!("server {name:?}: {what}")));
+        if let Access::Ssh(ssh) = &self.access
+            && !ssh.is_well_formed()
+        {
+            return failed("access.ssh names no host and user that ssh could take".into());
+        }
+        if self.access != Access::Local && !file.is_absolute() {
+            return failed(format!("{} is not absolute", file.display()));
+        }
+        match (&self.access, &self.reload) {
+            (Access::Manual, Reload::Automatic) | (Access::Local | Access::Ssh(_), _) => {}
+            (Access::Manual, _) => {
+                return failed(
+                    "reload is the operator's business, too, where access is manual".into(),
+                );
+            }
+        }
+        self.reload.check().or_else(|what| failed(what.into()))
+    }
+}
+
+impl From<FileServer> for Server {
+    fn from(server: FileServer) -> Self {
+        Self {
+            name: server.name,
+            url: server.url,
+            tls_server_name: server.tls_server_name,
+            ca_file: server.ca_file,
+            file: match server.access {
+                Access::Local => absolute(server.file),
+                _ => server.file,
+            },
+            access: server.access,
+            reload: server.reload,
+            socket: server.plugin.map(|plugin| plugin.socket),
+        }
+    }
+}
+
+/// Those whose files are copied from others' by hand come last. The rules of a rotation take servers in
+/// their order.
+pub(super) fn in_order(mut servers: Vec<Server>) -> Vec<Server> {
+    servers.sort_by_key(|server| server.access == Access::Manual);
+    servers
 }

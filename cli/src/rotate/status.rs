@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 use atrest_core::rotation::State;
-use atrest_core::secret::Fingerprint;
 use serde::Serialize;
 
 use super::journal::{Journal, Record};
 use super::observe::connect;
 use crate::args::Global;
+use crate::machine::Machine;
 use crate::status::Failure;
 
 /// `atrest/rotation/v1`.
@@ -69,8 +69,11 @@ impl Report {
         let mut servers = Vec::new();
         let settings = journal.settings();
         for server in settings.iter().flat_map(|(settings, _)| &settings.servers) {
-            let file = atrest_files::read(&server.file).ok();
-            let file = file.map(|bytes| Fingerprint::of(bytes.expose()).to_string());
+            let file = match Machine::of(&server.access) {
+                Some(machine) => machine.read(&server.file).await.ok(),
+                None => None,
+            };
+            let file = file.map(|bytes| bytes.fingerprint().to_string());
             let loaded = match connect(global, server).await {
                 Ok(api) => api.loaded_config().await.ok(),
                 Err(_) => None,

@@ -157,6 +157,11 @@ impl Selection {
         })
     }
 
+    /// Whether anything that an entry names is among it.
+    pub fn is_of(&self, entry: &ResourceEntry) -> bool {
+        !self.of(entry).is_empty()
+    }
+
     /// Whether a resource is among it, by its name or by a wildcard's.
     pub fn covers(
         &self,

@@ -44,6 +44,8 @@ struct Server {
     is_listed: bool,
     /// It says that it has loaded its file, and has not.
     lies: bool,
+    /// It has not asked the plugin yet, which has another key now.
+    lags: bool,
     /// What it writes was seen at rest, and read by all, since it has loaded what it runs with.
     is_proven: bool,
     /// Another file or another process than the barrier saw.
@@ -64,6 +66,7 @@ impl Server {
             loaded: Stage::Absent,
             is_listed,
             lies: false,
+            lags: false,
             is_proven: false,
             is_disturbed: true,
             went_back_from: None,
@@ -72,9 +75,18 @@ impl Server {
         }
     }
 
+    fn writes(&self) -> Under {
+        match self.lags {
+            true => Under::Old,
+            false => self.loaded.writes(),
+        }
+    }
+
     fn load(&mut self) {
         self.loaded = self.file;
         self.lies = false;
+        // It asks when it begins.
+        self.lags = false;
         self.is_proven = false;
         self.is_disturbed = true;
         self.is_behind = self.file == Stage::Absent && self.went_back_from.is_some();
@@ -113,6 +125,8 @@ struct Left {
     appearances: u8,
     /// A server says that it has loaded a file, and has not.
     lies: u8,
+    /// The plugin that writes gets yet another key.
+    keys: u8,
     /// A census that cannot judge what it should.
     unread: u8,
     /// A server does not let the rewrite write an object.
@@ -158,8 +172,10 @@ enum Event {
     /// Requests from before the barrier have ended.
     Elapse,
     Load(usize),
+    TakeUp(usize),
     Restart(usize),
     Lie(usize),
+    Activate,
     GoBack(usize),
     ComeBack(usize),
     Begin(usize),
@@ -174,6 +190,8 @@ enum Origin {
     TheStart,
     /// Where a rotation in the other direction was left, at any step: its old key is this one's new key.
     AnyStep,
+    /// Where the plugin that writes has got another key, and reads with both.
+    InPlace,
 }
 
 struct Rotation {
@@ -223,10 +241,12 @@ impl Rotation {
                     file: server.file,
                     loaded: server.loaded == server.file || server.lies,
                     disturbed: server.is_disturbed,
+                    taken_up: !server.lags,
                     // Where nobody lies, no canary fails.
                     proven: server.is_proven || self.left.lies == 0,
                 })
                 .collect(),
+            in_place: self.from == Origin::InPlace,
             unlisted: world.servers.iter().any(|server| !server.is_listed),
             progress: world.progress,
             in_flight_over: world.in_flight_over,
@@ -289,7 +309,7 @@ impl World {
                 let mut listed = self.servers.iter().filter(|it| it.is_listed);
                 let is_read = listed.all(|it| it.loaded.reads(Under::New));
                 // What is not so stops the run, which looks again later.
-                match is_read && self.servers[i].loaded.writes() == Under::New {
+                match is_read && self.servers[i].writes() == Under::New {
                     true => {
                         self.servers[i].is_proven = true;
                         Run::Idle
@@ -384,6 +404,15 @@ impl Model for Rotation {
         match self.from {
             Origin::TheStart => vec![start],
             Origin::AnyStep => self.left_by_another(&start),
+            Origin::InPlace => {
+                let mut start = start;
+                (start.is_minted, start.escrowed) = (true, 1);
+                for server in &mut start.servers {
+                    (server.file, server.loaded) = (Stage::Writes, Stage::Writes);
+                    server.lags = true;
+                }
+                vec![start]
+            }
         }
     }
 
@@ -429,6 +458,9 @@ impl Model for Rotation {
             if server.loaded != server.file {
                 events.push(Event::Load(i));
             }
+            if server.lags {
+                events.push(Event::TakeUp(i));
+            }
             if world.left.restarts > 0 {
                 events.push(Event::Restart(i));
             }
@@ -449,6 +481,9 @@ impl Model for Rotation {
                 None if world.left.writes > 0 => events.push(Event::Begin(i)),
                 None => {}
             }
+        }
+        if world.left.keys > 0 {
+            events.push(Event::Activate);
         }
         if world.left.appearances > 0 && !world.is_dropping {
             events.push(Event::Appear);
@@ -483,7 +518,7 @@ impl Model for Rotation {
             Event::Act => world.act(),
             Event::Send(object, server) => {
                 if let Some(server) = server {
-                    world.objects[object].0 = world.servers[server].loaded.writes();
+                    world.objects[object].0 = world.servers[server].writes();
                 } else if let Run::Rewriting(set_aside) = &mut world.run {
                     *set_aside += 1;
                     let under = last.objects[object].0;
@@ -500,6 +535,7 @@ impl Model for Rotation {
             Event::HoldEnds => world.hold_over = true,
             Event::Elapse => world.in_flight_over = true,
             Event::Load(i) => world.servers[i].load(),
+            Event::TakeUp(i) => world.servers[i].lags = false,
             Event::Restart(i) => {
                 world.left.restarts -= 1;
                 world.servers[i].load();
@@ -508,6 +544,17 @@ impl Model for Rotation {
             Event::Lie(i) => {
                 world.left.lies -= 1;
                 world.servers[i].lies = true;
+            }
+            Event::Activate => {
+                world.left.keys -= 1;
+                // What was new is old now.
+                for object in &mut world.objects {
+                    object.0 = Under::Old;
+                }
+                for server in &mut world.servers {
+                    (server.lags, server.is_disturbed) = (true, true);
+                    server.in_flight = server.in_flight.map(|(_, before)| (Under::Old, before));
+                }
             }
             Event::GoBack(i) => {
                 world.left.returns -= 1;
@@ -524,7 +571,7 @@ impl Model for Rotation {
             Event::Begin(i) => {
                 world.left.writes -= 1;
                 let server = &mut world.servers[i];
-                server.in_flight = Some((server.loaded.writes(), false));
+                server.in_flight = Some((server.writes(), false));
             }
             Event::End(i, object) => {
                 let (under, _) = world.servers[i].in_flight.take()?;
@@ -563,10 +610,12 @@ impl Model for Rotation {
                     })
                 },
             ),
-            Property::always("done is proven", |_, world: &World| {
-                let is_whole = |it: &Server| {
-                    it.is_listed && it.file == Stage::Only && it.loaded == Stage::Only
+            Property::always("done is proven", |model: &Self, world: &World| {
+                let end = match model.from {
+                    Origin::InPlace => Stage::Writes,
+                    Origin::TheStart | Origin::AnyStep => Stage::Only,
                 };
+                let is_whole = |it: &Server| it.is_listed && it.file == end && it.loaded == end;
                 world.run != Run::Done
                     || world.count(Under::Old) == 0
                         && !world.servers.is_empty()
@@ -582,10 +631,12 @@ impl Model for Rotation {
                 },
             ),
             Property::always(
-                "nothing is rewritten while a server says what is not so",
-                |_, world: &World| {
-                    !matches!(world.run, Run::Rewriting(_))
-                        || !world.servers.iter().any(|it| it.lies && it.is_listed)
+                "nothing is rewritten while a server says what is not so, or lags behind its plugin",
+                |model: &Self, world: &World| {
+                    // Unless that is news amid the rewrite.
+                    let lags = |it: &Server| it.lags && world.left.keys == model.left.keys;
+                    let is_off = |it: &Server| (it.lies || lags(it)) && it.is_listed;
+                    !matches!(world.run, Run::Rewriting(_)) || !world.servers.iter().any(is_off)
                 },
             ),
             Property::always("one key is minted", |_, world: &World| world.escrowed <= 1),
@@ -630,6 +681,7 @@ const SOME: Left = Left {
     writes: 1,
     appearances: 1,
     lies: 0,
+    keys: 0,
     unread: 1,
     refusals: 1,
 };
@@ -642,8 +694,17 @@ const LIES: Left = Left {
     writes: 1,
     appearances: 0,
     lies: 2,
+    keys: 0,
     unread: 0,
     refusals: 1,
+};
+
+/// A change of the plugin's key alone. Which files could come back depends on what was before.
+const IN_PLACE: Left = Left {
+    returns: 0,
+    appearances: 0,
+    keys: 1,
+    ..SOME
 };
 
 /// The properties that do not hold, and how many states were seen.
@@ -731,6 +792,16 @@ fn no_rollback_strands_a_value() {
 }
 
 #[test]
+fn a_plugins_key_is_changed_in_place() {
+    for (servers, objects) in [(1, 4), (2, 4), (3, 2)] {
+        let rules = RULES.iter().collect();
+        let (broken, states) = check(Origin::InPlace, servers, objects, IN_PLACE, rules);
+        assert_eq!(broken, Vec::<String>::new(), "{servers} servers");
+        println!("in place, {servers} servers, {objects} objects, {IN_PLACE:?}: {states} states");
+    }
+}
+
+#[test]
 fn no_rule_can_be_left_out() {
     let mut killed = 0;
     for without in RULES {
@@ -738,12 +809,17 @@ fn no_rule_can_be_left_out() {
             let others = RULES.iter().filter(|rule| !std::ptr::eq(*rule, without));
             others.collect::<Vec<_>>()
         };
-        let sizes = [(0, 0, SOME), (1, 1, SOME), (2, 1, SOME), (2, 1, LIES)];
+        use Origin::{InPlace, TheStart};
+        let sizes = [
+            (TheStart, 0, 0, SOME),
+            (TheStart, 1, 1, SOME),
+            (TheStart, 2, 1, SOME),
+            (TheStart, 2, 1, LIES),
+            (InPlace, 2, 1, IN_PLACE),
+        ];
         let broken = sizes
             .into_iter()
-            .map(|(servers, objects, left)| {
-                check(Origin::TheStart, servers, objects, left, rules()).0
-            })
+            .map(|(from, servers, objects, left)| check(from, servers, objects, left, rules()).0)
             .find(|broken| !broken.is_empty());
         println!(
             "without {:?}: {:?}",

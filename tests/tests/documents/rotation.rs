@@ -40,17 +40,6 @@ fn the_guides_rotation_yaml_is_taken() {
 #[test]
 fn what_the_guide_calls_refused_is_refused_by_name() {
     for (from, to, field) in [
-        ("access: local", "access: manual", "access: manual"),
-        (
-            "access: local",
-            "access: {ssh: {host: a, user: b, port: 22, sudo: true}}",
-            "access: ssh",
-        ),
-        (
-            "reload: automatic",
-            "reload: {command: [systemctl, restart]}",
-            "reload: command",
-        ),
         (
             "reload: automatic",
             "reload: {staticPod: /a.yaml}",

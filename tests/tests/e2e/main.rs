@@ -21,6 +21,7 @@ mod rbac;
 mod reencrypt;
 mod refused;
 mod rotate;
+mod servers;
 mod several_servers;
 mod svm_engine;
 mod traps;
