@@ -38,6 +38,13 @@ pub(crate) struct Verify {
     /// decrypted, and nothing is written anywhere.
     #[arg(long, requires = "config", conflicts_with_all = ["endpoints", "data_dir", "expect"])]
     pub(crate) rehearse: bool,
+    /// Hold a certificate of `atrest rotate` against what is stored: whether nothing is under another key
+    /// than the one that it names, and every count is as it says. Exit status 1 where it is not so.
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "config", "expect", "api", "decrypt", "history", "rehearse", "resources", "kms_sockets",
+        "etcd_servers_overrides", "prefix",
+    ])]
+    pub(crate) certificate: Option<PathBuf>,
     /// A resource to count, such as secrets or widgets.example.com; repeatable [default: what the
     /// configuration names, else secrets].
     #[arg(long = "resource", value_name = "RESOURCE")]

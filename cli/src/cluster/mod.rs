@@ -3,6 +3,7 @@
 mod api_server;
 mod canary;
 mod envelope;
+mod identity;
 mod lease;
 mod metadata;
 mod metrics;

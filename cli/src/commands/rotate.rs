@@ -8,8 +8,8 @@ use crate::commands::confirmed;
 use crate::report;
 use crate::rotate::rewrite::etcd::SKIPPED;
 use crate::rotate::{
-    Journal, Lock, Plan, Reached, Report, Run, Settings, Window, adopt, begin, opened,
-    run_of_cluster, state_dir,
+    Journal, Lock, Plan, Reached, Record, Report, Run, Settings, Window, adopt, begin, certificate,
+    opened, run_of_cluster, state_dir,
 };
 use crate::status::{ExitStatus, Failure};
 
@@ -48,13 +48,12 @@ pub(crate) async fn run(global: &Global, arguments: &Rotate) -> Result<ExitStatu
             if let Some(unchanged) = newest.filter(|run| !run.is_done()) {
                 unchanged.abandon()?;
             }
-            let journal = begin(
-                &state_dir,
-                settings,
-                plan.etcd_id.clone(),
-                plan.writer.clone(),
-                None,
-            )?;
+            let mut journal = begin(&state_dir, settings, plan.cluster, plan.writer, None)?;
+            let (revision, resources) = plan.stored;
+            journal.append(Record::Counted {
+                revision,
+                resources,
+            })?;
             drive(global, flags, window, journal, ended.as_deref()).await
         }
         RotateAction::Resume => {
@@ -66,8 +65,8 @@ pub(crate) async fn run(global: &Global, arguments: &Rotate) -> Result<ExitStatu
             {
                 refuse_unfinished(known.as_ref())?;
                 let settings = Settings::resolve(flags)?;
-                let etcd_id = Reached::connect(global, &settings).await?.etcd.cluster_id;
-                let journal = adopt(&state_dir, settings, etcd_id, run)?;
+                let reached = Reached::connect(global, &settings).await?;
+                let journal = adopt(&state_dir, settings, reached.cluster().await?, run)?;
                 return drive(global, flags, window, journal, Some(run)).await;
             }
             let mut journal = known.ok_or_else(|| no_run(&state_dir))?;
@@ -76,6 +75,7 @@ pub(crate) async fn run(global: &Global, arguments: &Rotate) -> Result<ExitStatu
                     "run {} is finished; there is nothing to resume",
                     journal.run
                 ));
+                say_certificate(&journal)?;
                 return status(global, &journal).await;
             }
             if flags.file.is_some() {
@@ -137,6 +137,15 @@ async fn roll_back(
     }
     journal.roll_back()?;
     drive(global, flags, window, journal, None).await
+}
+
+/// One that was killed between its end and its certificate gets it now.
+fn say_certificate(journal: &Journal) -> Result<(), Failure> {
+    if journal.is_proven() {
+        let path = certificate::write(journal)?;
+        report::say(format!("certificate: {}", path.display()));
+    }
+    Ok(())
 }
 
 /// One run at a time for a state directory, too.
@@ -203,6 +212,7 @@ async fn drive(
             proof.census.total(),
             proof.under,
         ))?;
+        report::text(&format!("certificate: {}\n", proof.certificate.display()))?;
         return Ok(ExitStatus::Done);
     }
     status(global, &newest(&state_dir)?).await

@@ -1,6 +1,7 @@
 //! `atrest verify`
 
 mod api;
+mod certificate;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,6 +22,9 @@ use crate::status::{ExitStatus, Failure};
 
 /// Runs the command.
 pub(crate) async fn run(global: &Global, arguments: &Verify) -> Result<ExitStatus, Failure> {
+    if let Some(path) = &arguments.certificate {
+        return certificate::run(global, arguments, path).await;
+    }
     let load = |path: &Option<PathBuf>| path.as_deref().map(configuration::load).transpose();
     let config = load(&arguments.config)?;
     let expect = load(&arguments.expect)?;
@@ -61,6 +65,7 @@ pub(crate) async fn run(global: &Global, arguments: &Verify) -> Result<ExitStatu
             0 => usize::MAX,
             limit => limit,
         },
+        at: None,
     };
     let readers: Vec<_> = configuration.into_iter().chain(also_read_by).collect();
     let prover = || {

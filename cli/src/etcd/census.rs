@@ -37,6 +37,8 @@ pub(crate) struct Question<'a> {
     pub(crate) expectation: Option<Expectation<'a>>,
     /// Values that are not current to list.
     pub(crate) max_listed: usize,
+    /// At which revision, where that is not the newest; it must not be compacted away.
+    pub(crate) at: Option<i64>,
 }
 
 /// What was counted.
@@ -74,6 +76,7 @@ impl<'a> Question<'a> {
                 key_ids,
             }),
             max_listed,
+            at: None,
         }
     }
 
@@ -368,7 +371,7 @@ pub(crate) async fn census_shown(
     progress: &Progress,
 ) -> Result<Counted, Failure> {
     let mut counter = Counter::new(question, prover);
-    let mut revision = None;
+    let mut revision = question.at;
     if question.wildcards().is_some() {
         let mut keys = etcd.first_keys(question.prefix).await?;
         revision = Some(keys.revision);
@@ -404,6 +407,7 @@ pub(crate) fn census_of_file(
     let directories = counter.directories.keys().cloned();
     let configuration = question.expectation.map(|it| it.configuration);
     let mut residue = history.then(|| Residue::new(configuration, directories));
+    keyspace.stop_at(question.at)?;
     let revision = keyspace.read(&mut |age, value| {
         if age != Age::Superseded {
             counter.add(&value);

@@ -116,6 +116,8 @@ pub(crate) struct Keyspace {
     oldest: i64,
     /// Up to where it was taken away to the last row.
     compacted: i64,
+    /// Later rows are passed over.
+    end: Option<i64>,
 }
 
 impl Keyspace {
@@ -200,6 +202,7 @@ impl Keyspace {
             applied: None,
             oldest: 1,
             compacted: 0,
+            end: None,
         };
         keyspace.read_meta()?;
         Ok(keyspace)
@@ -221,6 +224,23 @@ impl Keyspace {
         (self.applied, self.compacted) = (applied, compacted);
         self.oldest = oldest.max(compacted);
         Ok(())
+    }
+
+    /// From here on it is read as it was at a revision.
+    pub(crate) fn stop_at(&mut self, revision: Option<i64>) -> Result<(), Failure> {
+        match revision {
+            // The log is not told apart by revision.
+            Some(end) if end < self.oldest || self.replay.is_some() => {
+                Err(Failure::unread(format!(
+                    "{}: revision {end} cannot be told any more",
+                    self.path.display()
+                )))
+            }
+            end => {
+                self.end = end;
+                Ok(())
+            }
+        }
     }
 
     fn is_empty(&mut self) -> Result<bool, Failure> {
@@ -304,13 +324,16 @@ impl Keyspace {
         let mut held: Vec<KeyValue> = Vec::new();
         let mut newest = self.oldest;
         let mut last = None;
-        let path = self.path.clone();
+        let (path, end) = (self.path.clone(), self.end);
         self.walk(KEY_BUCKET, &mut |key, value| {
             let row = Row::parse(key, value).map_err(|error| unusable(&path, error))?;
             if last.is_some_and(|last| row.revision >= last) {
                 return Err(unusable(&path, "its revisions are not in their order"));
             }
             last = Some(row.revision);
+            if end.is_some_and(|end| row.revision.main > end) {
+                return Ok(());
+            }
             newest = newest.max(row.revision.main);
             let is_newest = told.is_newest(&row);
             let pair = row.pair;

@@ -1,6 +1,7 @@
 //! What the program says: stdout is data, stderr is talk.
 
 pub(crate) mod backups;
+pub(crate) mod certified;
 pub(crate) mod explain;
 pub(crate) mod progress;
 pub(crate) mod validate;

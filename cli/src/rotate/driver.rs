@@ -1,6 +1,7 @@
 //! Observes, asks `core::rotation` for the next step, does it, and again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use atrest_core::at_rest::{Census, Expectation, GroupResource, NotCurrent, State as ValueState};
@@ -9,6 +10,8 @@ use atrest_core::rotation::chain::{Local, Selection, Stage, Target};
 use atrest_core::rotation::{Await, CensusFacts, Facts, ServerFacts, State, Step, Stop, next};
 
 use super::barrier::Barrier;
+use super::certificate;
+use super::counts::Counts;
 use super::covered;
 use super::escrow;
 use super::evidence::Written;
@@ -77,6 +80,8 @@ pub(crate) struct Proof {
     pub(crate) under: &'static str,
     pub(crate) revision: i64,
     pub(crate) census: Census,
+    /// Where its certificate is.
+    pub(crate) certificate: PathBuf,
 }
 
 impl<'a> Run<'a> {
@@ -100,12 +105,16 @@ impl<'a> Run<'a> {
             ))
             .hint("check --kubeconfig, and the etcd endpoints of the run"));
         }
+        same_cluster(&journal, &reached).await?;
         let holder = journal.holder().ok_or_else(damaged)?;
         let lease = Lease::take(&reached.servers, holder, ours, State::Lock.name()).await?;
         for (server, machine) in settings.servers.iter().zip(&reached.machines) {
             // What a run that was killed between creating and renaming left behind.
             if let Some(machine) = machine {
                 machine.remove_leftover(&server.file).await?;
+                if let Some(manifest) = server.reload.manifest() {
+                    machine.remove_leftover(manifest).await?;
+                }
             }
         }
         let any = GroupResource::parse("secrets");
@@ -134,13 +143,16 @@ impl<'a> Run<'a> {
 
     /// Goes on until everything is proven, or something has to be done first.
     pub(crate) async fn drive(mut self) -> Result<Proof, Failure> {
-        self.go_on().await.map_err(|failure| {
-            match self.journal.has_written() {
+        if let Err(failure) = self.go_on().await {
+            // The certificate tells of it. Where the journal cannot be written that is the failure.
+            let reason = failure.message().to_owned();
+            let _ = self.journal.append(Record::Stopped { reason });
+            return Err(match self.journal.has_written() {
                 // Whatever it was, the run is in its middle now.
                 true => failure.in_the_middle(self.what_is_readable()),
                 false => failure,
-            }
-        })?;
+            });
+        }
         self.done().await
     }
 
@@ -148,6 +160,7 @@ impl<'a> Run<'a> {
         self.find_target().await?;
         loop {
             let (facts, observed) = self.facts().await?;
+            self.note_loaded(&facts.servers, &observed)?;
             let step = next(&facts);
             if !matches!(step, Step::Stop(_)) {
                 self.enter(step.state(&facts))?;
@@ -337,6 +350,25 @@ impl<'a> Run<'a> {
         failed.map_or(Ok(false), Err)
     }
 
+    /// When a server has what it was given, for the certificate.
+    fn note_loaded(&mut self, servers: &[ServerFacts], seen: &[Observed]) -> Result<(), Failure> {
+        for (i, seen) in seen.iter().enumerate().filter(|it| servers[it.0].loaded) {
+            let name = &self.settings.servers[i].name;
+            let mut records = self.journal.records.iter().rev();
+            let newest = records.find(|it| it.is_written_or_loaded(name));
+            let Some(Record::Write { server, sha256, .. }) = newest else {
+                continue;
+            };
+            // Somebody else may have written since.
+            let is_this = |file: &Loaded| file.fingerprint.to_string() == *sha256;
+            if seen.file.as_ref().is_none_or(is_this) {
+                let (server, sha256) = (server.clone(), sha256.clone());
+                self.journal.append(Record::Loaded { server, sha256 })?;
+            }
+        }
+        Ok(())
+    }
+
     fn stage(&self, configuration: &EncryptionConfiguration) -> Result<Stage, Failure> {
         let Some(target) = &self.target else {
             return Ok(Stage::Absent);
@@ -484,7 +516,9 @@ impl<'a> Run<'a> {
         if let (Some(file), Some(machine)) = (&seen.file, &self.reached.machines[i])
             && self.reloaded.insert((i, file.fingerprint.to_string()))
         {
-            server.reload.trigger(&server.name, machine).await?;
+            let sha256 = file.fingerprint.to_string();
+            let reload = server.reload.trigger(&server.name, machine, &sha256);
+            reload.await?;
         }
         tokio::time::sleep(LOOK).await;
         Ok(())
@@ -765,6 +799,7 @@ impl<'a> Run<'a> {
             not_current: not_current(&census),
             unread: census.count(ValueState::Unread),
             at: now(),
+            resources: Counts::of(&census),
         })?;
         if not_current(&census) == 0 {
             let Reached { servers, etcd, .. } = &mut self.reached;
@@ -848,11 +883,13 @@ impl<'a> Run<'a> {
             report::say("warning: the Lease kube-system/atrest-rotation is not released");
             report::failure(&failure);
         }
+        let certificate = certificate::write(&self.journal)?;
         Ok(Proof {
             under,
             run: self.journal.run,
             revision,
             census,
+            certificate,
         })
     }
 
@@ -907,6 +944,21 @@ impl<'a> Run<'a> {
             report::say(line);
         }
     }
+}
+
+/// A cluster that was restored elsewhere has the same etcd ids, and one that was made anew the same address.
+async fn same_cluster(journal: &Journal, reached: &Reached) -> Result<(), Failure> {
+    let Some(pinned) = journal.cluster_uid() else {
+        return Ok(());
+    };
+    let uid = reached.cluster().await?.uid;
+    if uid == pinned {
+        return Ok(());
+    }
+    Err(Failure::unusable(format!(
+        "the run belongs to the cluster whose kube-system has the uid {pinned}, and this one's has {uid}"
+    ))
+    .hint("check --kubeconfig; a run goes on in its own cluster only"))
 }
 
 /// The first server's: one whose file is out of reach is never the first.

@@ -14,8 +14,10 @@ use atrest_core::rotation::chain::Local;
 use atrest_core::secret::{Fingerprint, SecretBytes};
 use serde::{Deserialize, Serialize};
 
+use super::counts::Counts;
 use super::escrow;
 use super::lease::Holder;
+use super::observe::Cluster;
 use super::rollback::Writer;
 use super::settings::{Server, Settings, in_order};
 use crate::cluster::Process;
@@ -31,10 +33,18 @@ pub(crate) enum Record {
     Begin {
         settings: Box<Settings>,
         etcd_id: String,
+        /// Of the namespace kube-system.
+        #[serde(default)]
+        cluster_uid: Option<String>,
         /// Tells this journal from that of another machine which adopts the run.
         machine: String,
         /// What writes before the run, as far as that is one and known.
         writer: Option<Writer>,
+    },
+    /// What was stored when the run was planned.
+    Counted {
+        revision: i64,
+        resources: Vec<Counts>,
     },
     /// One more API server is listed than before.
     Joined { server: Box<Server> },
@@ -57,6 +67,8 @@ pub(crate) enum Record {
     },
     /// What this process of a server writes was seen under the target, and read by every server.
     Canary { server: String, process: Process },
+    /// A server reports the content that it was given as loaded.
+    Loaded { server: String, sha256: String },
     /// A server that cannot say what it has loaded was this process, with the last content in place.
     Placed { server: String, process: Process },
     /// Every server, as it was then, wrote with the target from this revision on.
@@ -85,7 +97,11 @@ pub(crate) enum Record {
         unread: u64,
         /// Milliseconds since 1970.
         at: i64,
+        #[serde(default)]
+        resources: Vec<Counts>,
     },
+    /// Why a process of the run ended before the run did.
+    Stopped { reason: String },
     /// From here on it goes back to what wrote before.
     RolledBack,
     /// Another run took its place before it changed anything.
@@ -94,12 +110,24 @@ pub(crate) enum Record {
     Done { revision: i64 },
 }
 
+/// A line's JSON.
+#[derive(Deserialize, Serialize)]
+struct Line<R> {
+    /// When it was written, in milliseconds since 1970; 0 in journals that do not say.
+    #[serde(default)]
+    time: i64,
+    #[serde(flatten)]
+    record: R,
+}
+
 /// A run's journal, open for more.
 pub(crate) struct Journal {
     /// The run's id.
     pub(crate) run: String,
     /// What it held when it was opened, and what was appended since.
     pub(crate) records: Vec<Record>,
+    /// When each record was written, in milliseconds since 1970.
+    times: Vec<i64>,
     file: File,
     path: PathBuf,
     last: String,
@@ -140,7 +168,7 @@ impl Lock {
 pub(crate) fn begin(
     state_dir: &Path,
     settings: Settings,
-    etcd_id: String,
+    cluster: Cluster,
     writer: Option<Writer>,
     adopted: Option<&str>,
 ) -> Result<Journal, Failure> {
@@ -148,7 +176,8 @@ pub(crate) fn begin(
         .map_err(|error| Failure::unread(format!("the system gives no random bytes: {error}")))?;
     let begin = Record::Begin {
         settings: Box::new(settings),
-        etcd_id,
+        etcd_id: cluster.etcd_id,
+        cluster_uid: Some(cluster.uid),
         machine: machine.fingerprint().short(8).to_owned(),
         writer,
     };
@@ -162,7 +191,7 @@ pub(crate) fn begin(
 pub(crate) fn adopt(
     state_dir: &Path,
     settings: Settings,
-    etcd_id: String,
+    cluster: Cluster,
     run: &str,
 ) -> Result<Journal, Failure> {
     let paths = escrow::paths(&settings, run);
@@ -180,7 +209,7 @@ pub(crate) fn adopt(
             "name its escrow with --escrow, without the run's id at its end; nothing was changed",
         ));
     }
-    let mut journal = begin(state_dir, settings, etcd_id, None, Some(run))?;
+    let mut journal = begin(state_dir, settings, cluster, None, Some(run))?;
     if let Some((provider, key)) = key {
         journal.append(Record::minted(provider, &key))?;
     }
@@ -188,6 +217,14 @@ pub(crate) fn adopt(
 }
 
 impl Record {
+    /// Whether it says that the server was given, or has loaded, a content.
+    pub(super) fn is_written_or_loaded(&self, name: &str) -> bool {
+        match self {
+            Self::Write { server, .. } | Self::Loaded { server, .. } => server == name,
+            _ => false,
+        }
+    }
+
     pub(super) fn minted(provider: Local, key: &Key) -> Self {
         Self::Minted {
             provider: provider.name().into(),
@@ -201,7 +238,7 @@ impl Journal {
     /// Starts the journal of a new run: the file appears with its first line in it.
     fn begin(state_dir: &Path, run: String, begin: &Record) -> Result<Self, Failure> {
         let path = state_dir.join(format!("{run}{SUFFIX}"));
-        let (_, line) = line("", begin)?;
+        let (_, line) = line("", now(), begin)?;
         atrest_files::create(&path, line.as_bytes()).map_err(|error| {
             Failure::unusable(error)
                 .hint("nothing was changed; make room, or choose another --state-dir")
@@ -237,7 +274,7 @@ impl Journal {
     fn open(state_dir: &Path, run: String) -> Result<Self, Failure> {
         let path = state_dir.join(format!("{run}{SUFFIX}"));
         let content = atrest_files::read(&path).map_err(Failure::unusable)?;
-        let (records, last, length) = replay(content.expose()).ok_or_else(|| {
+        let (lines, last, length) = replay(content.expose()).ok_or_else(|| {
             Failure::unusable(format!("{} is damaged", path.display())).hint(
                 "the run's keys are in the escrow; compare the servers' files with it before you \
                  start a new run with another --state-dir",
@@ -252,9 +289,11 @@ impl Journal {
                 .and_then(|()| file.sync_all())
                 .map_err(|error| failed(&path, &error))?;
         }
+        let (times, records) = lines.into_iter().map(|it| (it.time, it.record)).unzip();
         Ok(Self {
             run,
             records,
+            times,
             file,
             path,
             last,
@@ -263,14 +302,31 @@ impl Journal {
 
     /// Puts a record on disk.
     pub(crate) fn append(&mut self, record: Record) -> Result<(), Failure> {
-        let (hash, line) = line(&self.last, &record)?;
+        let time = now();
+        let (hash, line) = line(&self.last, time, &record)?;
         self.file
             .write_all(line.as_bytes())
             .and_then(|()| self.file.sync_data())
             .map_err(|error| failed(&self.path, &error))?;
         self.last = hash;
         self.records.push(record);
+        self.times.push(time);
         Ok(())
+    }
+
+    /// The records and when each was written, in milliseconds since 1970.
+    pub(crate) fn timed(&self) -> impl Iterator<Item = (i64, &Record)> {
+        self.times.iter().copied().zip(&self.records)
+    }
+
+    /// The newest line's hash, which stands for all lines.
+    pub(crate) fn head(&self) -> &str {
+        &self.last
+    }
+
+    /// A file of the run's name beside the journal.
+    pub(crate) fn beside(&self, suffix: &str) -> PathBuf {
+        self.path.with_file_name(format!("{}{suffix}", self.run))
     }
 
     /// The state directory.
@@ -301,6 +357,19 @@ impl Journal {
             self.records.last(),
             Some(Record::Abandoned | Record::Done { .. })
         )
+    }
+
+    /// The cluster that the run belongs to; its uid only where the run has pinned it.
+    pub(crate) fn cluster_uid(&self) -> Option<&str> {
+        self.records.iter().find_map(|record| match record {
+            Record::Begin { cluster_uid, .. } => cluster_uid.as_deref(),
+            _ => None,
+        })
+    }
+
+    /// Whether it came to its end, and not to another run's beginning.
+    pub(crate) fn is_proven(&self) -> bool {
+        matches!(self.records.last(), Some(Record::Done { .. }))
     }
 
     /// What the run depends on: the settings that it began with, servers that joined since, and etcd's id.
@@ -381,12 +450,16 @@ fn failed(path: &Path, error: &std::io::Error) -> Failure {
 }
 
 /// A record's line and its hash.
-fn line(last: &str, record: &Record) -> Result<(String, String), Failure> {
-    let json = serde_json::to_string(record)
+fn line(last: &str, time: i64, record: &Record) -> Result<(String, String), Failure> {
+    let json = serde_json::to_string(&Line { time, record })
         .map_err(|error| Failure::unusable(format!("cannot write the journal: {error}")))?;
     let hash = link(last, &json);
     let line = format!("{hash} {json}\n");
     Ok((hash, line))
+}
+
+fn now() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
 }
 
 fn link(last: &str, json: &str) -> String {
@@ -394,8 +467,8 @@ fn link(last: &str, json: &str) -> String {
 }
 
 /// The records, the last line's hash, and how many bytes are whole lines.
-fn replay(content: &[u8]) -> Option<(Vec<Record>, String, usize)> {
-    let mut records = Vec::new();
+fn replay(content: &[u8]) -> Option<(Vec<Line<Record>>, String, usize)> {
+    let mut lines = Vec::new();
     let mut last = String::new();
     let mut length = 0;
     for line in content.split_inclusive(|byte| *byte == b'\n') {
@@ -404,15 +477,15 @@ fn replay(content: &[u8]) -> Option<(Vec<Record>, String, usize)> {
             (link(&last, json) == hash).then_some(())?;
             Some((hash.to_owned(), serde_json::from_str(json).ok()?))
         });
-        let Some((hash, record)) = parsed else {
+        let Some((hash, parsed)) = parsed else {
             // Only a last line without its end can be torn.
-            return (!line.ends_with(b"\n")).then_some((records, last, length));
+            return (!line.ends_with(b"\n")).then_some((lines, last, length));
         };
-        records.push(record);
+        lines.push(parsed);
         last = hash;
         length += line.len();
     }
-    Some((records, last, length))
+    Some((lines, last, length))
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 mod barrier;
 mod canary;
+pub(crate) mod certificate;
+mod counts;
 mod covered;
 mod driver;
 mod escrow;
@@ -18,12 +20,14 @@ mod reload;
 pub(crate) mod rewrite;
 mod rollback;
 mod settings;
+mod static_pod;
 mod status;
 mod target;
 mod window;
 
+pub(crate) use self::counts::Counts;
 pub(crate) use self::driver::Run;
-pub(crate) use self::journal::{Journal, Lock, adopt, begin};
+pub(crate) use self::journal::{Journal, Lock, Record, adopt, begin};
 pub(crate) use self::lease::other as run_of_cluster;
 pub(crate) use self::observe::Reached;
 pub(crate) use self::plan::Plan;

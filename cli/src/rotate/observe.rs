@@ -21,6 +21,14 @@ pub(crate) struct Reached {
     pub(crate) etcd: etcd::Client,
 }
 
+/// Which cluster it is.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub(crate) etcd_id: String,
+    /// Of the namespace kube-system.
+    pub(crate) uid: String,
+}
+
 impl Reached {
     /// Connects to everything that the settings name.
     pub(crate) async fn connect(global: &Global, settings: &Settings) -> Result<Self, Failure> {
@@ -39,6 +47,23 @@ impl Reached {
             machines: machines.map(|it| Machine::of(&it.access)).collect(),
             etcd,
         })
+    }
+
+    /// Which cluster it is, by the first server that says so.
+    pub(crate) async fn cluster(&self) -> Result<Cluster, Failure> {
+        let mut last = Failure::unread("there is no API server");
+        for server in &self.servers {
+            match server.cluster_uid().await {
+                Ok(uid) => {
+                    return Ok(Cluster {
+                        etcd_id: self.etcd.cluster_id.clone(),
+                        uid,
+                    });
+                }
+                Err(error) => last = server_failure(server, &error),
+            }
+        }
+        Err(last)
     }
 }
 

@@ -9,12 +9,15 @@ use atrest_core::rotation::chain::{Local, Selection, Stage, Target, describe};
 use atrest_core::secret::SecretBytes;
 use serde::Serialize;
 
+use super::counts::Counts;
 use super::matrix::{self, Matrix};
-use super::observe::{Reached, alive_servers, check_count, check_server, observe, stored_here};
+use super::observe::{
+    Cluster, Reached, alive_servers, check_count, check_server, observe, stored_here,
+};
 use super::rollback::Writer;
 use super::settings::{self, Settings, To};
 use super::target::{kms_provider, no_provider_in_use, provider_in_use};
-use super::{covered, escrow, lease};
+use super::{covered, escrow, lease, static_pod};
 use crate::args::{EtcdFlags, Global};
 use crate::cluster::{self, ApiServer};
 use crate::configuration::{self, Loaded};
@@ -40,7 +43,10 @@ pub(crate) struct Plan {
     #[serde(skip)]
     pub(crate) decrypts: bool,
     #[serde(skip)]
-    pub(crate) etcd_id: String,
+    pub(crate) cluster: Cluster,
+    /// What is stored, and at which revision.
+    #[serde(skip)]
+    pub(crate) stored: (i64, Vec<Counts>),
     #[serde(skip)]
     pub(crate) writer: Option<Writer>,
 }
@@ -105,6 +111,9 @@ impl Plan {
             let (machine, api) = (&reached.machines[i], &reached.servers[i]);
             // Asked before the file is read: a server that is down is the first thing to know.
             check_server(api, &server.name).await?;
+            if let Some(machine) = machine {
+                static_pod::check(machine, server.reload.manifest(), server).await?;
+            }
             let observed = observe(server, machine.as_ref(), api).await?;
             let file = server.file.display();
             let same = servers.first().map(|first| first.file_sha256.as_str());
@@ -166,9 +175,8 @@ impl Plan {
             &in_use,
             NAMED,
         );
-        let census = etcd::census(&mut reached.etcd, &question, None)
-            .await?
-            .census;
+        let counted = etcd::census(&mut reached.etcd, &question, None).await?;
+        let census = counted.census;
         refuse_unreadable(&census)?;
         let in_place = servers.iter().flat_map(|it| &it.chains).all(Chain::stays);
         if in_place && census.count(ValueState::Stale) + census.count(ValueState::Unread) == 0 {
@@ -201,11 +209,9 @@ impl Plan {
             },
             canaries: canaries.map(|kind| kind.to_string()),
             decrypts: matches!(target, Target::Identity),
-            load_waits: match in_place {
-                true => 0,
-                false => 3 * settings.servers.len(),
-            },
-            etcd_id: reached.etcd.cluster_id,
+            load_waits: 3 * settings.servers.len(),
+            cluster: reached.cluster().await?,
+            stored: (counted.revision, Counts::of(&census)),
             writer: Writer::of(&file.configuration, &selection.resources),
         })
     }

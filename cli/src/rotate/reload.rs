@@ -1,10 +1,11 @@
 //! How an API server is made to load its file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::static_pod;
 use crate::machine::Machine;
 use crate::status::Failure;
 
@@ -39,9 +40,18 @@ impl Reload {
     }
 
     /// Does it, where it does not happen by itself. What a command prints is not shown: it may quote keys.
-    pub(super) async fn trigger(&self, name: &str, machine: &Machine) -> Result<(), Failure> {
-        let Self::Command(argv) = self else {
-            return Ok(());
+    pub(super) async fn trigger(
+        &self,
+        name: &str,
+        machine: &Machine,
+        sha256: &str,
+    ) -> Result<(), Failure> {
+        let argv = match self {
+            Self::Automatic => return Ok(()),
+            Self::StaticPod(manifest) => {
+                return static_pod::restart(machine, manifest, sha256).await;
+            }
+            Self::Command(argv) => argv,
         };
         machine.run(argv, LIMIT).await.map(|_| ()).map_err(|error| {
             Failure::stopped(format!("{name}: {error}")).hint(
@@ -49,6 +59,14 @@ impl Reload {
                  then atrest rotate resume",
             )
         })
+    }
+
+    /// The static pod's manifest, where it is known.
+    pub(super) fn manifest(&self) -> Option<&Path> {
+        match self {
+            Self::StaticPod(manifest) => Some(manifest),
+            _ => None,
+        }
     }
 
     /// Whether the process is another one after it.

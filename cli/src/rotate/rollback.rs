@@ -52,6 +52,18 @@ impl Writer {
             .then_some(first)
     }
 
+    pub(super) fn provider(&self) -> &str {
+        &self.provider
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn fingerprint(&self) -> Option<&str> {
+        self.fingerprint.as_deref()
+    }
+
     /// For people.
     pub(crate) fn describe(&self) -> String {
         match self.is_plaintext() {

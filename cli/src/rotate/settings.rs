@@ -384,10 +384,6 @@ impl File {
         if self.snapshots.dir.is_some() {
             return refused("snapshots.dir");
         }
-        let is_pod = |server: &FileServer| matches!(server.reload, Reload::StaticPod(_));
-        if self.servers.iter().any(is_pod) {
-            return refused("reload: staticPod");
-        }
         let mut sockets = self
             .servers
             .iter()

@@ -40,11 +40,6 @@ fn the_guides_rotation_yaml_is_taken() {
 #[test]
 fn what_the_guide_calls_refused_is_refused_by_name() {
     for (from, to, field) in [
-        (
-            "reload: automatic",
-            "reload: {staticPod: /a.yaml}",
-            "reload: staticPod",
-        ),
         ("recipients: []", "recipients: [age1]", "escrow.recipients"),
         (
             "snapshots: {}",

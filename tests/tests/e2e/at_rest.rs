@@ -94,7 +94,7 @@ fn create(plane: &ControlPlane, name: &str) {
     );
 }
 
-fn put(plane: &ControlPlane, key: &str, value: &[u8]) {
+pub(crate) fn put(plane: &ControlPlane, key: &str, value: &[u8]) {
     feed(plane.etcdctl().args(["put", key]), value);
 }
 

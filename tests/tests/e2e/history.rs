@@ -19,7 +19,7 @@ fn occurrences(bytes: &[u8], needle: &[u8]) -> u64 {
     starts.count() as u64
 }
 
-fn snapshot(plane: &ControlPlane, name: &str) -> PathBuf {
+pub(crate) fn snapshot(plane: &ControlPlane, name: &str) -> PathBuf {
     let path = plane.directory().join(name);
     let saved = plane
         .etcdctl()
@@ -54,7 +54,7 @@ fn residue(ended: &Ended) -> BTreeMap<(String, Option<String>), BTreeMap<String,
     copies.collect()
 }
 
-fn compact(plane: &ControlPlane) {
+pub(crate) fn compact(plane: &ControlPlane) {
     let status = plane
         .etcdctl()
         .args(["endpoint", "status", "--write-out=json"])

@@ -18,7 +18,8 @@ resources:
   providers:
   - secretbox:
       keys:
-      - {name: key, secret: b25lb25lb25lb25lb25lb25lb25lb25lb25lb25lb24=}
+      - name: key
+        secret: b25lb25lb25lb25lb25lb25lb25lb25lb25lb25lb24=
 ";
 
 /// One of each odd directory, and a custom resource.

@@ -10,7 +10,6 @@ use std::ops::RangeInclusive;
 
 use atrest_core::at_rest::{Census, GroupResource, Tally};
 use futures::stream::{self, StreamExt, TryStreamExt};
-use serde::Deserialize;
 
 use crate::args::Global;
 use crate::cluster::{self, ApiResource, ApiServer, Error, Object};
@@ -93,7 +92,7 @@ impl Server {
         Ok(Counted {
             census,
             revision,
-            cluster_uid: self.cluster_uid().await,
+            cluster_uid: self.api.cluster_uid().await.ok(),
             orphans: Vec::new(),
             residue: None,
         })
@@ -115,20 +114,6 @@ impl Server {
         let mut directories = BTreeSet::new();
         resources.retain(|it| directories.insert(it.directory(question.prefix)));
         Ok(resources)
-    }
-
-    async fn cluster_uid(&self) -> Option<String> {
-        #[derive(Deserialize)]
-        struct Namespace {
-            metadata: Metadata,
-        }
-        #[derive(Deserialize)]
-        struct Metadata {
-            uid: String,
-        }
-
-        let namespace = self.api.json("/api/v1/namespaces/kube-system").await;
-        namespace.ok().map(|it: Namespace| it.metadata.uid)
     }
 }
 
