@@ -114,6 +114,8 @@ pub struct ApiServer {
     pub kubeconfig: PathBuf,
     /// What it logged.
     pub log: PathBuf,
+    /// Where it runs: `unix:///proc/self/cwd/...` is another socket for each.
+    pub directory: PathBuf,
     process: Option<Process>,
 }
 
@@ -242,7 +244,7 @@ impl ControlPlane {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             let now = self.metrics(server);
-            let is_loaded = match now.contains("hash=\"sha256:") {
+            let is_loaded = match now.contains("last_config_info{") {
                 true => now.contains(&loaded),
                 false => reloads(&now) != reloads(&before),
             };
@@ -330,8 +332,11 @@ impl ControlPlane {
             .expect("kubeadm wrote it")
             .replace("https://127.0.0.1:6443", &url);
         fs::write(&kubeconfig, admin).expect("our directory");
+        let directory = self.directory.join(format!("server-{i}"));
+        fs::create_dir_all(&directory).expect("our directory");
         ApiServer {
             url,
+            directory,
             port,
             encryption_config,
             kubeconfig,
@@ -410,6 +415,7 @@ impl ControlPlane {
         if let Some(poll) = self.options.reload_poll {
             command.env("ATREST_TEST_RELOAD_POLL", format!("{}ms", poll.as_millis()));
         }
+        command.current_dir(&server.directory);
         let process = start(&self.keeper, &mut command, &server.log);
         self.servers[i].process = Some(process);
     }

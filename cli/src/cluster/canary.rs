@@ -24,6 +24,19 @@ impl ApiServer {
         answer.map(|_| ())
     }
 
+    /// Asks whether an object would be created; it is not.
+    pub(crate) async fn would_create(
+        &self,
+        resource: &ApiResource,
+        namespace: &str,
+        object: String,
+    ) -> Result<(), Error> {
+        let path = format!("{}?dryRun=All", resource.path_of_all(namespace));
+        let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
+        let answer = self.send(request, OBJECT, object.into_bytes()).await;
+        answer.map(|_| ())
+    }
+
     /// How many objects of a namespace have a label, by a list that reads all of the namespace's.
     pub(crate) async fn list_labelled(
         &self,

@@ -112,6 +112,14 @@ async fn roll_back(
         report::say(format!("run {run} had not changed anything, and ends here"));
         return Ok(ExitStatus::Done);
     }
+    if !journal.has_written_files() {
+        return Err(
+            Failure::unusable("the run changed no file: only the plugin has another key").hint(
+                "make another generation of its keyring the active one, then atrest rotate resume: it goes to \
+                 the key that the plugin has",
+            ),
+        );
+    }
     let unknown = || {
         Failure::unusable("it is not known what wrote before this run")
             .hint("it was adopted, or several keys wrote; atrest rotate resume goes on")

@@ -54,6 +54,7 @@ pub(crate) async fn run(global: &Global, arguments: &Verify) -> Result<ExitStatu
         elsewhere: &elsewhere,
         prefix: arguments.etcd.prefix(),
         resources: &resources,
+        among: None,
         and_others: arguments.resources.is_empty() && configuration.is_some(),
         expectation: configuration.map(|configuration| Expectation {
             configuration,

@@ -8,6 +8,7 @@ use atrest_core::at_rest::{
     Stored, StoredValue, Transformers, Trust,
 };
 use atrest_core::encryption_config::EncryptionConfiguration;
+use atrest_core::rotation::chain::Selection;
 use atrest_core::secret::SecretBytes;
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
@@ -28,6 +29,8 @@ pub(crate) struct Question<'a> {
     /// Whether to count besides what the configuration's wildcards cover, and of files what is
     /// encrypted though nothing covers it.
     pub(crate) and_others: bool,
+    /// Of these others, those that belong to a rotation; all without one.
+    pub(crate) among: Option<&'a Selection>,
     /// What is kept in another etcd.
     pub(crate) elsewhere: &'a [GroupResource],
     /// What should hold.
@@ -65,6 +68,7 @@ impl<'a> Question<'a> {
             prefix,
             resources,
             and_others: false,
+            among: None,
             elsewhere: &[],
             expectation: Some(Expectation {
                 configuration,
@@ -73,6 +77,22 @@ impl<'a> Question<'a> {
             }),
             max_listed,
             at: None,
+        }
+    }
+
+    /// The same of a rotation: what it names, and what its wildcards cover at the census's revision.
+    pub(crate) fn of_rotation(
+        prefix: &'a str,
+        selection: &'a Selection,
+        named: &'a [GroupResource],
+        configuration: &'a EncryptionConfiguration,
+        key_ids: &'a BTreeMap<String, String>,
+        max_listed: usize,
+    ) -> Self {
+        Self {
+            and_others: named.len() < selection.resources.len(),
+            among: Some(selection),
+            ..Self::of(prefix, named, configuration, key_ids, max_listed)
         }
     }
 
@@ -231,7 +251,11 @@ impl<'q, 'p> Counter<'q, 'p> {
             return;
         }
         let configuration = self.question.expectation.map(|it| it.configuration);
-        if must || configuration.is_some_and(|it| !it.chain(&resource).is_empty()) {
+        let is_covered = |it: &EncryptionConfiguration| match self.question.among {
+            Some(selection) => selection.covers(it, &resource),
+            None => !it.chain(&resource).is_empty(),
+        };
+        if must || configuration.is_some_and(is_covered) {
             self.cover(resource, directory.to_vec());
         } else {
             self.ignored.insert(directory.to_vec());

@@ -14,11 +14,15 @@ pub(super) struct Barrier {
     pub(super) revision: Option<i64>,
     /// The servers' then, in their order.
     pub(super) processes: Vec<Process>,
+    /// The plugin's then.
+    pub(super) key_id: Option<String>,
     /// Up to which object of each resource an earlier process has come.
     pub(super) behind: BTreeMap<String, String>,
     /// Milliseconds since 1970.
     pub(super) proven_at: Option<i64>,
     pub(super) since: Progress,
+    /// By the server's name: the process whose canary all servers read.
+    pub(super) canaries: BTreeMap<String, Process>,
 }
 
 impl Barrier {
@@ -33,14 +37,20 @@ impl Barrier {
                 Record::Barrier {
                     revision,
                     processes,
+                    key_id,
                     ..
                 } => {
                     barrier = Self {
                         revision: Some(*revision),
                         processes: processes.clone(),
+                        key_id: key_id.clone(),
                         proven_at: barrier.proven_at,
+                        canaries: barrier.canaries,
                         ..Self::default()
                     };
+                }
+                Record::Canary { server, process } => {
+                    barrier.canaries.insert(server.clone(), process.clone());
                 }
                 Record::RolledBack => barrier = Self::default(),
                 // What it set aside is not known any more: it is tried again by the next pass.

@@ -1,12 +1,12 @@
 //! Observes, asks `core::rotation` for the next step, does it, and again.
 
 mod load;
+mod proof;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use atrest_core::at_rest::{Census, NotCurrent, State as ValueState};
+use atrest_core::at_rest::{Census, GroupResource, NotCurrent, State as ValueState};
 use atrest_core::encryption_config::EncryptionConfiguration;
 use atrest_core::rotation::chain::{Local, Selection, Stage, Target};
 use atrest_core::rotation::{Await, CensusFacts, Facts, ServerFacts, State, Step, Stop, next};
@@ -15,12 +15,14 @@ use self::load::Loads;
 use super::barrier::Barrier;
 use super::certificate;
 use super::counts::Counts;
+use super::covered;
 use super::escrow;
 use super::evidence::Written;
 use super::hand::{self, Hand, Means, Task};
 use super::journal::{Journal, Record};
 use super::lease::Lease;
 use super::manual;
+use super::matrix::Matrix;
 use super::observe::{Observed, Reached, alive_servers, check_count, observe, stored_here};
 use super::rewrite::SetAside;
 use super::settings::{Settings, To};
@@ -63,6 +65,8 @@ pub(crate) struct Run<'a> {
     window: Window,
     /// When the barrier was recorded, or later: when this process began.
     barrier_seen: Instant,
+    /// The plugin's, when it was last looked at.
+    key_id: Option<String>,
     loads: Loads,
     began: Instant,
     state: Option<State>,
@@ -115,6 +119,9 @@ impl<'a> Run<'a> {
                 }
             }
         }
+        let any = GroupResource::parse("secrets");
+        let canaries = Matrix::new(&settings, &reached, any, journal.directory());
+        canaries.clear().await?;
         Ok(Self {
             taken_up: journal.records.len(),
             journal,
@@ -128,6 +135,7 @@ impl<'a> Run<'a> {
             alive: 0,
             window,
             barrier_seen: Instant::now(),
+            key_id: None,
             loads: Loads::default(),
             began: Instant::now(),
             state: None,
@@ -159,15 +167,15 @@ impl<'a> Run<'a> {
             if !matches!(step, Step::Stop(_)) {
                 self.enter(step.state(&facts))?;
             }
-            if !matches!(step, Step::Await(Await::Load(_))) {
-                self.loads.ended();
-            }
+            self.loads.goes_on(step);
             match step {
                 Step::Mint => self.mint(&observed)?,
                 Step::AddRead(i) => self.push(i, &facts, &observed, Stage::Reads).await?,
                 Step::Promote(i) => self.push(i, &facts, &observed, Stage::Writes).await?,
                 Step::DropRead(i) => self.push(i, &facts, &observed, Stage::Only).await?,
+                Step::Canary(i) => self.prove(&[i], &observed).await?,
                 Step::Await(Await::Load(i)) => self.await_load(i, &observed).await?,
+                Step::Await(Await::TakeUp(i)) => self.await_take_up(i, &observed).await?,
                 Step::Await(Await::InFlight) => self.await_in_flight().await,
                 Step::Await(Await::Hold) => {
                     self.keep_lease().await?;
@@ -244,6 +252,9 @@ impl<'a> Run<'a> {
                 None => manual::facts(records, &server.name, seen.loaded(), &reachable),
             };
             servers.push(ServerFacts {
+                taken_up: true,
+                proven: seen.process().is_some()
+                    && seen.process() == barrier.canaries.get(&server.name),
                 file,
                 loaded,
                 disturbed: seen.process().is_none() || seen.process() != barrier.processes.get(i),
@@ -251,6 +262,18 @@ impl<'a> Run<'a> {
             observed.push(seen);
         }
         self.note_loads(&observed, &servers);
+        let in_place = self.is_in_place(&servers);
+        if in_place {
+            // A plugin reads with its old keys, too: it is never the new one alone.
+            servers.iter_mut().for_each(|it| it.file = Stage::Writes);
+        }
+        self.note_taken_up(&mut servers, &observed).await?;
+        if self
+            .kind_of_canary(&first_file(&observed)?.configuration)?
+            .is_none()
+        {
+            servers.iter_mut().for_each(|it| it.proven = true);
+        }
         let census = self
             .census
             .as_ref()
@@ -261,6 +284,7 @@ impl<'a> Run<'a> {
             });
         let facts = Facts {
             key_missing: self.target.is_none(),
+            in_place,
             unlisted: self.look_for_others(&observed, &servers).await?,
             servers,
             progress: barrier.since,
@@ -442,6 +466,7 @@ impl<'a> Run<'a> {
             revision,
             at: now(),
             processes,
+            key_id: self.key_id.clone(),
         })?;
         self.barrier_seen = Instant::now();
         self.say(&format!(
@@ -471,13 +496,21 @@ impl<'a> Run<'a> {
         let file = first_file(observed)?;
         let selection = self.selection(&file.configuration)?;
         let flags = EtcdFlags::from(&self.settings.etcd);
+        let resources = covered::covered(
+            &selection,
+            &file.configuration,
+            &self.reached.servers[0],
+            &mut self.reached.etcd,
+            flags.prefix(),
+        );
+        let resources = resources.await?;
         let barrier = self.barrier();
         let means = Means {
             reached: &self.reached,
             settings: &self.settings,
             flags: &flags,
             file,
-            resources: &selection.resources,
+            resources: &resources,
             sockets: &hand::sockets(&self.settings),
             state_dir: &self.journal.directory(),
             until: self.window.end(),
@@ -485,7 +518,7 @@ impl<'a> Run<'a> {
         };
         let mut hand = Hand::of(&means).await?;
         let api = &self.reached.servers[0];
-        for resource in &selection.resources {
+        for resource in &resources {
             let found = cluster::find(api, resource)
                 .await
                 .map_err(|error| self.stopped_by_server(api, &error))?;
@@ -541,21 +574,18 @@ impl<'a> Run<'a> {
     }
 
     async fn verify(&mut self, observed: &[Observed]) -> Result<(), Failure> {
-        self.keep_lease().await?;
+        // Once more just before a key may leave on the census's word.
+        let all: Vec<_> = (0..observed.len()).collect();
+        self.prove(&all, observed).await?;
         let configuration = &first_file(observed)?.configuration;
         let selection = self.selection(configuration)?;
-        let mut key_ids = BTreeMap::new();
-        match (&self.target, &self.settings.to) {
-            (Some(Target::Kms(_)), To::Kms { name, socket }) => {
-                key_ids.insert(name.clone(), kms::status(socket).await?);
-            }
-            (Some(Target::Kms(_)), _) => key_ids = kms::key_ids(configuration, &[]).await,
-            _ => {}
-        }
+        let key_ids = self.key_ids(configuration).await?;
         let flags = EtcdFlags::from(&self.settings.etcd);
-        let question = Question::of(
+        let named = covered::named(&selection);
+        let question = Question::of_rotation(
             flags.prefix(),
-            &selection.resources,
+            &selection,
+            &named,
             configuration,
             &key_ids,
             NAMED,
@@ -580,14 +610,10 @@ impl<'a> Run<'a> {
             resources: Counts::of(&census),
         })?;
         if not_current(&census) == 0 {
-            let api = &self.reached.servers[0];
-            stored_here(
-                api,
-                &mut self.reached.etcd,
-                flags.prefix(),
-                &selection.resources,
-            )
-            .await?;
+            let Reached { servers, etcd, .. } = &mut self.reached;
+            let (api, prefix) = (&servers[0], flags.prefix());
+            let resources = covered::covered(&selection, configuration, api, etcd, prefix).await?;
+            stored_here(api, etcd, prefix, &resources).await?;
         }
         let took = taken.elapsed();
         if took > FRESH {

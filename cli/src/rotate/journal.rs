@@ -65,6 +65,8 @@ pub(crate) enum Record {
         #[serde(default)]
         before: Option<Process>,
     },
+    /// What this process of a server writes was seen under the target, and read by every server.
+    Canary { server: String, process: Process },
     /// A server reports the content that it was given as loaded.
     Loaded { server: String, sha256: String },
     /// A server that cannot say what it has loaded was this process, with the last content in place.
@@ -74,6 +76,9 @@ pub(crate) enum Record {
         revision: i64,
         at: i64,
         processes: Vec<Process>,
+        /// The key that the plugin had, where one writes.
+        #[serde(default)]
+        key_id: Option<String>,
     },
     /// Of a resource, everything up to this object was asked to be written again, or set aside.
     Reached { resource: String, object: String },
@@ -329,8 +334,14 @@ impl Journal {
         self.path.parent().map(Path::to_owned).unwrap_or_default()
     }
 
-    /// Whether any server's file may have been changed.
+    /// Whether anything may have been changed: a server's file, or what is stored.
     pub(crate) fn has_written(&self) -> bool {
+        let mut records = self.records.iter();
+        self.has_written_files() || records.any(|it| matches!(it, Record::Barrier { .. }))
+    }
+
+    /// Whether any server's file may have been changed.
+    pub(crate) fn has_written_files(&self) -> bool {
         let written = |record: &Record| matches!(record, Record::Write { .. });
         self.records.iter().any(written)
     }

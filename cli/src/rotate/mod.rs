@@ -1,8 +1,10 @@
 //! Rotation: what acts on the decisions of `atrest_core::rotation`.
 
 mod barrier;
+mod canary;
 pub(crate) mod certificate;
 mod counts;
+mod covered;
 mod driver;
 mod escrow;
 mod evidence;
@@ -10,8 +12,10 @@ mod hand;
 mod journal;
 mod lease;
 mod manual;
+mod matrix;
 mod observe;
 mod plan;
+mod plugin;
 mod poll;
 mod reload;
 pub(crate) mod rewrite;

@@ -1,6 +1,7 @@
 //! What a run would do, shown before anything is changed.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use atrest_core::at_rest::{Census, State as ValueState};
 use atrest_core::encryption_config::Key;
@@ -9,13 +10,14 @@ use atrest_core::secret::SecretBytes;
 use serde::Serialize;
 
 use super::counts::Counts;
+use super::matrix::{self, Matrix};
 use super::observe::{
     Cluster, Reached, alive_servers, check_count, check_server, observe, stored_here,
 };
 use super::rollback::Writer;
 use super::settings::{self, Settings, To};
 use super::target::{kms_provider, no_provider_in_use, provider_in_use};
-use super::{escrow, lease, static_pod};
+use super::{covered, escrow, lease, static_pod};
 use crate::args::{EtcdFlags, Global};
 use crate::cluster::{self, ApiServer};
 use crate::configuration::{self, Loaded};
@@ -35,6 +37,8 @@ pub(crate) struct Plan {
     servers: Vec<Server>,
     escrow: Vec<String>,
     load_waits: usize,
+    /// What canaries are made of; none where no rotated resource is fit for it.
+    canaries: Option<String>,
     /// Everything is decrypted.
     #[serde(skip)]
     pub(crate) decrypts: bool,
@@ -52,6 +56,8 @@ struct Resource {
     resource: String,
     total: u64,
     plaintext: u64,
+    /// Encrypted, and not by the key that writes now.
+    stale: u64,
     /// Objects with `kubectl apply`'s annotation: it crosses the wire with their metadata.
     applied: u64,
     applied_names: Vec<String>,
@@ -76,6 +82,15 @@ struct Chain {
     add_read: String,
     promote: String,
     drop_read: String,
+}
+
+impl Chain {
+    /// Only what the provider encrypts with is another key.
+    fn stays(&self) -> bool {
+        [&self.add_read, &self.promote, &self.drop_read]
+            .iter()
+            .all(|it| **it == self.now)
+    }
 }
 
 impl Plan {
@@ -161,9 +176,11 @@ impl Plan {
         }
         let in_use = kms::key_ids(&file.configuration, &[]).await;
         let flags = EtcdFlags::from(&settings.etcd);
-        let question = Question::of(
+        let named = covered::named(&selection);
+        let question = Question::of_rotation(
             flags.prefix(),
-            &selection.resources,
+            &selection,
+            &named,
             &file.configuration,
             &in_use,
             NAMED,
@@ -171,8 +188,22 @@ impl Plan {
         let counted = etcd::census(&mut reached.etcd, &question, None).await?;
         let census = counted.census;
         refuse_unreadable(&census)?;
+        let in_place = servers.iter().flat_map(|it| &it.chains).all(Chain::stays);
+        if in_place && census.count(ValueState::Stale) + census.count(ValueState::Unread) == 0 {
+            return Err(Failure::unusable(
+                "there is nothing to rotate: everything is under the key that the plugin has",
+            )
+            .hint("atrest-kms keyring add and activate give it another one"));
+        }
         let api = &reached.servers[0];
-        stored_here(api, &mut reached.etcd, flags.prefix(), &selection.resources).await?;
+        let (etcd, prefix) = (&mut reached.etcd, flags.prefix());
+        let covered = covered::covered(&selection, &file.configuration, api, etcd, prefix).await?;
+        stored_here(api, etcd, prefix, &covered).await?;
+        let canaries = matrix::kind(&selection, &file.configuration);
+        if let Some(kind) = &canaries {
+            let matrix = Matrix::new(settings, &reached, kind.clone(), PathBuf::new());
+            matrix.rehearse().await?;
+        }
         let resources = resources(&reached.servers[0], &census).await?;
         Ok(Self {
             schema: "atrest/rotation-plan/v1",
@@ -186,6 +217,7 @@ impl Plan {
                     .collect(),
                 Target::Kms(_) | Target::Identity => Vec::new(),
             },
+            canaries: canaries.map(|kind| kind.to_string()),
             decrypts: matches!(target, Target::Identity),
             load_waits: 3 * settings.servers.len(),
             cluster: reached.cluster().await?,
@@ -202,12 +234,17 @@ impl Plan {
                 resource,
                 total,
                 plaintext,
+                stale,
                 applied,
                 applied_names,
             } = resource;
+            let stale = match stale {
+                0 => String::new(),
+                _ => format!(", {stale} under another key than the one that writes"),
+            };
             let _ = writeln!(
                 out,
-                "\n{resource}: {total} objects, {plaintext} of them in plaintext"
+                "\n{resource}: {total} objects, {plaintext} of them in plaintext{stale}"
             );
             if *applied > 0 {
                 let _ = writeln!(
@@ -240,6 +277,10 @@ impl Plan {
             }
             for chain in &server.chains {
                 let _ = writeln!(out, "  {}", chain.resources.join(", "));
+                if chain.stays() {
+                    let _ = writeln!(out, "    stays      {}", chain.now);
+                    continue;
+                }
                 for (sign, step, providers) in [
                     (' ', "now", &chain.now),
                     ('+', "add_read", &chain.add_read),
@@ -260,11 +301,23 @@ impl Plan {
                 let _ = writeln!(out, "  and in {copy}");
             }
         }
-        let _ = writeln!(
-            out,
-            "\n{} loads to wait for, each up to the server's poll of 60 s; no etcd snapshot is made",
-            self.load_waits,
-        );
+        if self.canaries.is_none() {
+            out += "\nno canaries: neither Secrets nor ConfigMaps are rotated; which key a server writes with \
+                    is taken from what it reports, and from the census\n";
+        }
+        match self.load_waits {
+            0 => {
+                out += "\nno file is written; each server asks its plugin once a minute, and is waited for; no \
+                        etcd snapshot is made\n";
+            }
+            loads => {
+                let _ = writeln!(
+                    out,
+                    "\n{loads} loads to wait for, each up to the server's poll of 60 s; no etcd snapshot is \
+                     made"
+                );
+            }
+        }
         out
     }
 }
@@ -315,16 +368,34 @@ fn chains(file: &Loaded, selection: &Selection, target: &Target) -> Result<Vec<C
     for stage in &stages {
         text = configuration::edit(&text, stage)?;
     }
-    let (split, _) = selection
-        .split(&file.configuration)
-        .map_err(Failure::unusable)?;
+    let [.., last] = &stages;
+    let stays = *last == file.configuration;
+    if stays && !matches!(target, Target::Kms(_)) {
+        return Err(Failure::unusable(
+            "there is nothing to rotate: the configuration is there already",
+        ));
+    }
+    let split = match stays {
+        true => last.clone(),
+        false => {
+            selection
+                .split(&file.configuration)
+                .map_err(Failure::unusable)?
+                .0
+        }
+    };
     let mut chains = Vec::new();
     for (i, entry) in split.resources.iter().enumerate() {
         let [add_read, promote, drop_read] =
             [0, 1, 2].map(|stage| describe(&stages[stage].resources[i].providers));
         let now = describe(&entry.providers);
-        if now == drop_read {
-            continue; // not selected, or there already
+        // Not selected, or there already.
+        let is_passed_over = match stays {
+            true => !selection.is_of(entry),
+            false => now == drop_read,
+        };
+        if is_passed_over {
+            continue;
         }
         chains.push(Chain {
             resources: entry.resources.clone(),
@@ -333,11 +404,6 @@ fn chains(file: &Loaded, selection: &Selection, target: &Target) -> Result<Vec<C
             promote,
             drop_read,
         });
-    }
-    if chains.is_empty() {
-        return Err(Failure::unusable(
-            "there is nothing to rotate: the configuration is there already",
-        ));
     }
     Ok(chains)
 }
@@ -374,6 +440,7 @@ async fn resources(api: &ApiServer, census: &Census) -> Result<Vec<Resource>, Fa
             resource: counted.resource.to_string(),
             total: counted.total(),
             plaintext: counted.count(ValueState::Plaintext),
+            stale: counted.count(ValueState::Stale),
             applied: 0,
             applied_names: Vec::new(),
         };

@@ -39,6 +39,6 @@ pub(crate) fn provider_in_use(
 pub(crate) fn no_provider_in_use() -> Failure {
     Failure::unusable("the provider that writes now has no local key to rotate").hint(
         "say where to go with --to secretbox; a KMS plugin's key-encryption key is rotated with \
-         atrest-kms keyring add and activate, then atrest reencrypt",
+         atrest-kms keyring add and activate, then atrest rotate run --to kms",
     )
 }

@@ -127,26 +127,32 @@ impl EncryptionConfiguration {
     /// group's wildcard, else of `*.*` (`k8s.io/apiserver` `encryptionconfig/config.go`,
     /// `transformerFromOverrides`). Empty where no entry matches.
     pub fn chain(&self, resource: &GroupResource) -> Vec<&Provider> {
+        let Some(deciding) = self.deciding_name(resource) else {
+            return Vec::new();
+        };
+        let entries = self.resources.iter();
+        let entries = entries.filter(|entry| names(entry).any(|name| name == deciding));
+        entries.flat_map(|entry| &entry.providers).collect()
+    }
+
+    /// The name whose entries decide on a resource: its own, else its group's wildcard, else `*.*`.
+    pub fn deciding_name(&self, resource: &GroupResource) -> Option<GroupResource> {
         let wildcard = |group: &str| GroupResource {
             group: group.into(),
             resource: "*".into(),
         };
-        for candidate in [resource.clone(), wildcard(&resource.group), wildcard("*")] {
-            let chain: Vec<_> = self
-                .resources
-                .iter()
-                .filter(|entry| {
-                    entry
-                        .resources
-                        .iter()
-                        .any(|name| GroupResource::parse(name) == candidate)
-                })
-                .flat_map(|entry| &entry.providers)
-                .collect();
-            if !chain.is_empty() {
-                return chain;
-            }
-        }
-        Vec::new()
+        let candidates = [resource.clone(), wildcard(&resource.group), wildcard("*")];
+        let is_named = |it: &GroupResource| {
+            let mut all = self.resources.iter().flat_map(names);
+            all.any(|name| name == *it)
+        };
+        candidates.into_iter().find(is_named)
     }
+}
+
+fn names(entry: &ResourceEntry) -> impl Iterator<Item = GroupResource> {
+    entry
+        .resources
+        .iter()
+        .map(|name| GroupResource::parse(name))
 }

@@ -116,9 +116,6 @@ pub enum Error {
         "the KMS plugin {0:?} can stand in one entry of a configuration, and {1} needs it in another"
     )]
     OnePlugin(String, GroupResource),
-    /// Which objects a wildcard covers is not known from the file.
-    #[error("the configuration covers {0}; wildcards cannot be rotated yet")]
-    Wildcard(GroupResource),
     /// The plugin is there under another endpoint, which the servers have loaded.
     #[error("the configuration reaches the plugin at {0}")]
     OtherEndpoint(String),
@@ -134,7 +131,7 @@ pub enum Error {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Selection {
     asked: Vec<GroupResource>,
-    /// What the entries name of it.
+    /// What the entries name of it, wildcards among it.
     pub resources: Vec<GroupResource>,
 }
 
@@ -144,24 +141,60 @@ impl Selection {
         configuration: &EncryptionConfiguration,
         resources: &[GroupResource],
     ) -> Result<Self, Error> {
-        let selection = Self {
-            asked: resources.to_vec(),
-            resources: Vec::new(),
-        };
+        let is_uncovered = |asked: &&GroupResource| configuration.chain(asked).is_empty();
+        if let Some(uncovered) = resources.iter().find(is_uncovered) {
+            return Err(Error::NotCovered(uncovered.clone()));
+        }
         let entries = configuration.resources.iter();
-        let named = entries.flat_map(|entry| selection.of(entry));
-        let resources: BTreeSet<_> = named.map(|name| GroupResource::parse(name)).collect();
-        let absent = |asked: &&GroupResource| !resources.contains(asked);
-        if let Some(absent) = selection.asked.iter().find(absent) {
-            return Err(Error::NotCovered(absent.clone()));
-        }
-        if let Some(wildcard) = resources.iter().find(|resource| resource.is_wildcard()) {
-            return Err(Error::Wildcard(wildcard.clone()));
-        }
+        let names = entries.flat_map(|entry| &entry.resources);
+        let named: BTreeSet<_> = match resources {
+            [] => names.map(|name| GroupResource::parse(name)).collect(),
+            asked => asked.iter().cloned().collect(),
+        };
         Ok(Self {
-            resources: resources.into_iter().collect(),
-            ..selection
+            asked: resources.to_vec(),
+            resources: named.into_iter().collect(),
         })
+    }
+
+    /// Whether anything that an entry names is among it.
+    pub fn is_of(&self, entry: &ResourceEntry) -> bool {
+        !self.of(entry).is_empty()
+    }
+
+    /// Whether a resource is among it, by its name or by a wildcard's.
+    pub fn covers(
+        &self,
+        configuration: &EncryptionConfiguration,
+        resource: &GroupResource,
+    ) -> bool {
+        self.asked.contains(resource)
+            || configuration
+                .deciding_name(resource)
+                .is_some_and(|name| self.resources.contains(&name))
+    }
+
+    /// With an entry for each resource that was asked for by its name, and that only a wildcard covers: it
+    /// has the wildcard's providers.
+    fn named(
+        &self,
+        configuration: &EncryptionConfiguration,
+    ) -> Result<EncryptionConfiguration, Error> {
+        let mut next = configuration.clone();
+        for asked in &self.asked {
+            if next.deciding_name(asked).as_ref() == Some(asked) {
+                continue;
+            }
+            let providers: Vec<_> = next.chain(asked).into_iter().cloned().collect();
+            if let Some(plugin) = providers.iter().find_map(plugin) {
+                return Err(Error::OnePlugin(plugin, asked.clone()));
+            }
+            next = next.changed(&Change::AddEntry(ResourceEntry {
+                resources: vec![asked.to_string()],
+                providers,
+            }))?;
+        }
+        Ok(next)
     }
 
     /// What is chosen of an entry.
@@ -178,6 +211,7 @@ impl Selection {
         &self,
         configuration: &EncryptionConfiguration,
     ) -> Result<(EncryptionConfiguration, Vec<usize>), Error> {
+        let configuration = self.named(configuration)?;
         let mut next = configuration.clone();
         let mut entries = Vec::new();
         let mut place = 0;
@@ -187,7 +221,7 @@ impl Selection {
                 entries.push(place);
             } else {
                 for resource in chosen.iter().rev() {
-                    if let Some(plugin) = plugin(entry) {
+                    if let Some(plugin) = entry.providers.iter().find_map(plugin) {
                         return Err(Error::OnePlugin(plugin, GroupResource::parse(resource)));
                     }
                     let resource = (*resource).clone();
@@ -208,9 +242,15 @@ impl Selection {
         configuration: &EncryptionConfiguration,
         target: &Target,
     ) -> Result<Stage, Error> {
+        let deciding = |asked: &GroupResource| configuration.deciding_name(asked);
+        let deciding: Vec<_> = self.asked.iter().filter_map(deciding).collect();
         let mut least = Stage::Only;
         for entry in &configuration.resources {
-            if !self.of(entry).is_empty() {
+            let mut names = entry
+                .resources
+                .iter()
+                .map(|name| GroupResource::parse(name));
+            if deciding.is_empty() || names.any(|name| deciding.contains(&name)) {
                 least = least.min(stage(entry, target)?);
             }
         }
@@ -247,11 +287,11 @@ impl Selection {
     }
 }
 
-fn plugin(entry: &ResourceEntry) -> Option<String> {
-    entry.providers.iter().find_map(|provider| match provider {
+fn plugin(provider: &Provider) -> Option<String> {
+    match provider {
         Provider::Kms(kms) => Some(kms.name.clone()),
         _ => None,
-    })
+    }
 }
 
 fn stage(entry: &ResourceEntry, target: &Target) -> Result<Stage, Error> {
@@ -545,15 +585,60 @@ mod tests {
             selection.advance(&two, &kms(), Stage::Reads),
             Err(Error::OnePlugin(..))
         ));
-        let wildcard = configuration(&[(&["*."], vec![Provider::Identity])]);
-        assert!(matches!(
-            Selection::new(&wildcard, &[]),
-            Err(Error::Wildcard(_))
-        ));
-        assert!(matches!(
-            Selection::new(&wildcard, &[secrets]),
-            Err(Error::NotCovered(_))
-        ));
+        let other = GroupResource::parse("pods");
+        assert_eq!(
+            Selection::new(&two, std::slice::from_ref(&other)),
+            Err(Error::NotCovered(other))
+        );
+    }
+
+    #[test]
+    fn a_wildcard_is_rotated_with_what_it_covers_and_without_what_has_its_own_entry() {
+        let old = || vec![Provider::Secretbox(vec![key("old")])];
+        let now = configuration(&[
+            (&["*.apps", "secrets"], old()),
+            (&["leases.coordination.k8s.io"], old()),
+            (&["*.*"], old()),
+        ]);
+        let covers = |asked: &[&str], resource: &str| {
+            let asked: Vec<_> = asked
+                .iter()
+                .map(|name| GroupResource::parse(name))
+                .collect();
+            let selection = Selection::new(&now, &asked).unwrap();
+            selection.covers(&now, &GroupResource::parse(resource))
+        };
+        for resource in [
+            "deployments.apps",
+            "secrets",
+            "pods",
+            "leases.coordination.k8s.io",
+        ] {
+            assert!(covers(&[], resource), "{resource}");
+        }
+        assert!(covers(&["*.*"], "pods") && covers(&["*.apps"], "deployments.apps"));
+        for other in ["secrets", "deployments.apps", "leases.coordination.k8s.io"] {
+            assert!(!covers(&["*.*"], other), "{other}");
+        }
+
+        // One that a wildcard covers gets an entry of its own, before that.
+        let asked = ["configmaps", "*.apps"].map(GroupResource::parse);
+        let selection = Selection::new(&now, &asked).unwrap();
+        let target = Target::Key(Local::Secretbox, key("new"));
+        assert_eq!(selection.stage(&now, &target).unwrap(), Stage::Absent);
+        let next = selection.advance(&now, &target, Stage::Only).unwrap();
+        assert_eq!(selection.stage(&next, &target).unwrap(), Stage::Only);
+        let entries = next.resources.iter();
+        let entries = entries.map(|it| (it.resources.join(" "), describe(&it.providers)));
+        let expected = [
+            ("secrets", "secretbox old"),
+            ("*.apps", "secretbox new"),
+            ("leases.coordination.k8s.io", "secretbox old"),
+            ("configmaps", "secretbox new"),
+            ("*.*", "secretbox old"),
+        ];
+        let expected = expected.map(|(names, chain)| (names.to_owned(), chain.to_owned()));
+        assert_eq!(entries.collect::<Vec<_>>(), expected);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Every way that a rotation can go, up to a size: the rules, beside API servers that lag, restart,
+//! Every way that a rotation can go, up to a size: the rules, beside API servers that lag, restart, lie,
 //! go back to an old file or are on nobody's list, clients that write, requests in flight, and a run
 //! that is killed anywhere.
 //!
@@ -42,6 +42,12 @@ struct Server {
     /// What its process runs with.
     loaded: Stage,
     is_listed: bool,
+    /// It says that it has loaded its file, and has not.
+    lies: bool,
+    /// It has not asked the plugin yet, which has another key now.
+    lags: bool,
+    /// What it writes was seen at rest, and read by all, since it has loaded what it runs with.
+    is_proven: bool,
     /// Another file or another process than the barrier saw.
     is_disturbed: bool,
     /// What its file was before something put the old one back.
@@ -59,6 +65,9 @@ impl Server {
             file: Stage::Absent,
             loaded: Stage::Absent,
             is_listed,
+            lies: false,
+            lags: false,
+            is_proven: false,
             is_disturbed: true,
             went_back_from: None,
             is_behind: false,
@@ -66,8 +75,19 @@ impl Server {
         }
     }
 
+    fn writes(&self) -> Under {
+        match self.lags {
+            true => Under::Old,
+            false => self.loaded.writes(),
+        }
+    }
+
     fn load(&mut self) {
         self.loaded = self.file;
+        self.lies = false;
+        // It asks when it begins.
+        self.lags = false;
+        self.is_proven = false;
         self.is_disturbed = true;
         self.is_behind = self.file == Stage::Absent && self.went_back_from.is_some();
         if !self.is_behind {
@@ -103,6 +123,10 @@ struct Left {
     returns: u8,
     writes: u8,
     appearances: u8,
+    /// A server says that it has loaded a file, and has not.
+    lies: u8,
+    /// The plugin that writes gets yet another key.
+    keys: u8,
     /// A census that cannot judge what it should.
     unread: u8,
     /// A server does not let the rewrite write an object.
@@ -148,7 +172,10 @@ enum Event {
     /// Requests from before the barrier have ended.
     Elapse,
     Load(usize),
+    TakeUp(usize),
     Restart(usize),
+    Lie(usize),
+    Activate,
     GoBack(usize),
     ComeBack(usize),
     Begin(usize),
@@ -163,6 +190,8 @@ enum Origin {
     TheStart,
     /// Where a rotation in the other direction was left, at any step: its old key is this one's new key.
     AnyStep,
+    /// Where the plugin that writes has got another key, and reads with both.
+    InPlace,
 }
 
 struct Rotation {
@@ -210,10 +239,14 @@ impl Rotation {
             servers: listed
                 .map(|server| ServerFacts {
                     file: server.file,
-                    loaded: server.loaded == server.file,
+                    loaded: server.loaded == server.file || server.lies,
                     disturbed: server.is_disturbed,
+                    taken_up: !server.lags,
+                    // Where nobody lies, no canary fails.
+                    proven: server.is_proven || self.left.lies == 0,
                 })
                 .collect(),
+            in_place: self.from == Origin::InPlace,
             unlisted: world.servers.iter().any(|server| !server.is_listed),
             progress: world.progress,
             in_flight_over: world.in_flight_over,
@@ -267,6 +300,18 @@ impl World {
                 match self.servers[i].file == from {
                     true => {
                         self.servers[i].file = to;
+                        Run::Idle
+                    }
+                    false => Run::Down,
+                }
+            }
+            Run::Decided(Step::Canary(i), _) => {
+                let mut listed = self.servers.iter().filter(|it| it.is_listed);
+                let is_read = listed.all(|it| it.loaded.reads(Under::New));
+                // What is not so stops the run, which looks again later.
+                match is_read && self.servers[i].writes() == Under::New {
+                    true => {
+                        self.servers[i].is_proven = true;
                         Run::Idle
                     }
                     false => Run::Down,
@@ -359,6 +404,15 @@ impl Model for Rotation {
         match self.from {
             Origin::TheStart => vec![start],
             Origin::AnyStep => self.left_by_another(&start),
+            Origin::InPlace => {
+                let mut start = start;
+                (start.is_minted, start.escrowed) = (true, 1);
+                for server in &mut start.servers {
+                    (server.file, server.loaded) = (Stage::Writes, Stage::Writes);
+                    server.lags = true;
+                }
+                vec![start]
+            }
         }
     }
 
@@ -404,8 +458,16 @@ impl Model for Rotation {
             if server.loaded != server.file {
                 events.push(Event::Load(i));
             }
+            if server.lags {
+                events.push(Event::TakeUp(i));
+            }
             if world.left.restarts > 0 {
                 events.push(Event::Restart(i));
+            }
+            // Whether the old key has left is no matter of what a server writes.
+            let may_lie = server.is_listed && !server.lies && server.file != Stage::Only;
+            if world.left.lies > 0 && may_lie && server.loaded != server.file {
+                events.push(Event::Lie(i));
             }
             if server.is_listed && world.left.returns > 0 && !world.is_dropping {
                 if server.went_back_from.is_some() {
@@ -419,6 +481,9 @@ impl Model for Rotation {
                 None if world.left.writes > 0 => events.push(Event::Begin(i)),
                 None => {}
             }
+        }
+        if world.left.keys > 0 {
+            events.push(Event::Activate);
         }
         if world.left.appearances > 0 && !world.is_dropping {
             events.push(Event::Appear);
@@ -453,7 +518,7 @@ impl Model for Rotation {
             Event::Act => world.act(),
             Event::Send(object, server) => {
                 if let Some(server) = server {
-                    world.objects[object].0 = world.servers[server].loaded.writes();
+                    world.objects[object].0 = world.servers[server].writes();
                 } else if let Run::Rewriting(set_aside) = &mut world.run {
                     *set_aside += 1;
                     let under = last.objects[object].0;
@@ -470,10 +535,26 @@ impl Model for Rotation {
             Event::HoldEnds => world.hold_over = true,
             Event::Elapse => world.in_flight_over = true,
             Event::Load(i) => world.servers[i].load(),
+            Event::TakeUp(i) => world.servers[i].lags = false,
             Event::Restart(i) => {
                 world.left.restarts -= 1;
                 world.servers[i].load();
                 world.servers[i].in_flight = None;
+            }
+            Event::Lie(i) => {
+                world.left.lies -= 1;
+                world.servers[i].lies = true;
+            }
+            Event::Activate => {
+                world.left.keys -= 1;
+                // What was new is old now.
+                for object in &mut world.objects {
+                    object.0 = Under::Old;
+                }
+                for server in &mut world.servers {
+                    (server.lags, server.is_disturbed) = (true, true);
+                    server.in_flight = server.in_flight.map(|(_, before)| (Under::Old, before));
+                }
             }
             Event::GoBack(i) => {
                 world.left.returns -= 1;
@@ -490,7 +571,7 @@ impl Model for Rotation {
             Event::Begin(i) => {
                 world.left.writes -= 1;
                 let server = &mut world.servers[i];
-                server.in_flight = Some((server.loaded.writes(), false));
+                server.in_flight = Some((server.writes(), false));
             }
             Event::End(i, object) => {
                 let (under, _) = world.servers[i].in_flight.take()?;
@@ -510,7 +591,7 @@ impl Model for Rotation {
             Property::always(
                 "every listed server reads whatever is stored",
                 |_, world: &World| {
-                    let expected = |it: &&Server| it.is_listed && !it.is_behind;
+                    let expected = |it: &&Server| it.is_listed && !it.is_behind && !it.lies;
                     world.servers.iter().filter(expected).all(|server| {
                         world
                             .objects
@@ -529,15 +610,35 @@ impl Model for Rotation {
                     })
                 },
             ),
-            Property::always("done is proven", |_, world: &World| {
-                let is_whole = |it: &Server| {
-                    it.is_listed && it.file == Stage::Only && it.loaded == Stage::Only
+            Property::always("done is proven", |model: &Self, world: &World| {
+                let end = match model.from {
+                    Origin::InPlace => Stage::Writes,
+                    Origin::TheStart | Origin::AnyStep => Stage::Only,
                 };
+                let is_whole = |it: &Server| it.is_listed && it.file == end && it.loaded == end;
                 world.run != Run::Done
                     || world.count(Under::Old) == 0
                         && !world.servers.is_empty()
                         && world.servers.iter().all(is_whole)
             }),
+            Property::always(
+                "no two servers write with what a listed one cannot read",
+                |_, world: &World| {
+                    let writes = |it: &&Server| it.is_listed && it.loaded >= Stage::Writes;
+                    let lacks = |it: &Server| it.lies && !it.loaded.reads(Under::New);
+                    world.servers.iter().filter(writes).count() < 2
+                        || !world.servers.iter().any(lacks)
+                },
+            ),
+            Property::always(
+                "nothing is rewritten while a server says what is not so, or lags behind its plugin",
+                |model: &Self, world: &World| {
+                    // Unless that is news amid the rewrite.
+                    let lags = |it: &Server| it.lags && world.left.keys == model.left.keys;
+                    let is_off = |it: &Server| (it.lies || lags(it)) && it.is_listed;
+                    !matches!(world.run, Run::Rewriting(_)) || !world.servers.iter().any(is_off)
+                },
+            ),
             Property::always("one key is minted", |_, world: &World| world.escrowed <= 1),
             Property::always(
                 "no key is written that was not minted",
@@ -579,8 +680,31 @@ const SOME: Left = Left {
     returns: 2,
     writes: 1,
     appearances: 1,
+    lies: 0,
+    keys: 0,
     unread: 1,
     refusals: 1,
+};
+
+/// Servers that lie, beside what else may go wrong meanwhile.
+const LIES: Left = Left {
+    kills: 1,
+    restarts: 1,
+    returns: 0,
+    writes: 1,
+    appearances: 0,
+    lies: 2,
+    keys: 0,
+    unread: 0,
+    refusals: 1,
+};
+
+/// A change of the plugin's key alone. Which files could come back depends on what was before.
+const IN_PLACE: Left = Left {
+    returns: 0,
+    appearances: 0,
+    keys: 1,
+    ..SOME
 };
 
 /// The properties that do not hold, and how many states were seen.
@@ -625,6 +749,7 @@ fn no_rotation_strands_a_value() {
         ..SOME
     };
     let mut sizes = vec![(0, 0, SOME), (1, 2, SOME), (2, 2, SOME), (3, 4, few)];
+    sizes.extend([(1, 2, LIES), (2, 2, LIES), (3, 2, LIES)]);
     if std::env::var_os("ATREST_LONG").is_some() {
         let more = Left {
             restarts: 0,
@@ -643,7 +768,7 @@ fn no_rotation_strands_a_value() {
         );
         assert_eq!(broken, Vec::<String>::new(), "{servers} servers");
         println!(
-            "{servers} servers, {objects} objects, {left:?}: {states} states, 11 properties hold \
+            "{servers} servers, {objects} objects, {left:?}: {states} states, 13 properties hold \
              ({:.1} s)",
             start.elapsed().as_secs_f64()
         );
@@ -667,6 +792,16 @@ fn no_rollback_strands_a_value() {
 }
 
 #[test]
+fn a_plugins_key_is_changed_in_place() {
+    for (servers, objects) in [(1, 4), (2, 4), (3, 2)] {
+        let rules = RULES.iter().collect();
+        let (broken, states) = check(Origin::InPlace, servers, objects, IN_PLACE, rules);
+        assert_eq!(broken, Vec::<String>::new(), "{servers} servers");
+        println!("in place, {servers} servers, {objects} objects, {IN_PLACE:?}: {states} states");
+    }
+}
+
+#[test]
 fn no_rule_can_be_left_out() {
     let mut killed = 0;
     for without in RULES {
@@ -674,10 +809,17 @@ fn no_rule_can_be_left_out() {
             let others = RULES.iter().filter(|rule| !std::ptr::eq(*rule, without));
             others.collect::<Vec<_>>()
         };
-        let sizes = [(0, 0), (1, 1), (2, 1)];
+        use Origin::{InPlace, TheStart};
+        let sizes = [
+            (TheStart, 0, 0, SOME),
+            (TheStart, 1, 1, SOME),
+            (TheStart, 2, 1, SOME),
+            (TheStart, 2, 1, LIES),
+            (InPlace, 2, 1, IN_PLACE),
+        ];
         let broken = sizes
             .into_iter()
-            .map(|(servers, objects)| check(Origin::TheStart, servers, objects, SOME, rules()).0)
+            .map(|(from, servers, objects, left)| check(from, servers, objects, left, rules()).0)
             .find(|broken| !broken.is_empty());
         println!(
             "without {:?}: {:?}",

@@ -95,8 +95,13 @@ pub struct ServerFacts {
     /// Whether the process reports the hash of just this file.
     pub loaded: bool,
     /// The barrier was not recorded, or saw another process here, or one that has loaded another file
-    /// since: for a while this server may have written with the old key.
+    /// since, or the plugin had another key: for a while this server may have written with an old one.
     pub disturbed: bool,
+    /// It writes with the key that the KMS plugin has now. True where the target is no plugin.
+    pub taken_up: bool,
+    /// Since this process has loaded what it runs with, an object of ours that it wrote was found under
+    /// the target at rest, and every server read it. True where no such object can be made.
+    pub proven: bool,
 }
 
 /// What a census at rest found.
@@ -138,6 +143,8 @@ pub struct Facts {
     pub key_missing: bool,
     /// Every API server that the operator listed.
     pub servers: Vec<ServerFacts>,
+    /// Only the plugin's key is another one: its provider stays, and so does what else is in the files.
+    pub in_place: bool,
     /// Others than these run in the cluster.
     pub unlisted: bool,
     /// Since the barrier.
@@ -161,6 +168,8 @@ pub enum Step {
     AddRead(usize),
     /// Bring the server's file to [`Stage::Writes`].
     Promote(usize),
+    /// Have the server write an object of ours, and every server read it.
+    Canary(usize),
     /// Wait for something that happens by itself.
     Await(Await),
     /// Write the barrier to the journal.
@@ -182,6 +191,8 @@ pub enum Step {
 pub enum Await {
     /// The server loads its file.
     Load(usize),
+    /// The server asks its plugin, and writes with the key that it names now.
+    TakeUp(usize),
     /// Requests that were in flight at the barrier end.
     InFlight,
     /// The hold ends.
@@ -245,11 +256,26 @@ pub(super) static RULES: &[Rule] = &[
         },
     },
     Rule {
-        name: "6. every server writes with the new key before anything is rewritten",
+        name: "6. a plugin's key counts when the server has taken it up",
+        step: |facts| {
+            let lags = |it: &ServerFacts| it.file >= Stage::Writes && !it.taken_up;
+            let behind = facts.servers.iter().position(lags);
+            behind.map(|server| Step::Await(Await::TakeUp(server)))
+        },
+    },
+    Rule {
+        name: "7. a server is not believed: what one writes, all read, before the next one writes",
+        step: |facts| {
+            let unproven = |it: &ServerFacts| it.file >= Stage::Writes && !it.proven;
+            facts.servers.iter().position(unproven).map(Step::Canary)
+        },
+    },
+    Rule {
+        name: "8. every server writes with the new key before anything is rewritten",
         step: |facts| at(facts, Stage::Reads).map(Step::Promote),
     },
     Rule {
-        name: "7. from the barrier on the set of old values only shrinks, if every server stays itself",
+        name: "9. from the barrier on the set of old values only shrinks, if every server stays itself",
         step: |facts| {
             let writes = |it: &&ServerFacts| it.file == Stage::Writes;
             let disturbed = facts.servers.iter().filter(writes).any(|it| it.disturbed);
@@ -257,42 +283,45 @@ pub(super) static RULES: &[Rule] = &[
         },
     },
     Rule {
-        name: "8. everything is written again once, while requests in flight end",
+        name: "10. everything is written again once, while requests in flight end",
         step: |facts| (facts.progress.passes == 0).then_some(Step::Rewrite),
     },
     Rule {
-        name: "9. a write that began before the barrier may still end with the old key",
+        name: "11. a write that began before the barrier may still end with the old key",
         step: |facts| (!facts.in_flight_over).then_some(Step::Await(Await::InFlight)),
     },
     Rule {
-        name: "10. only etcd's own bytes count, and only fresh ones",
+        name: "12. only etcd's own bytes count, and only fresh ones",
         step: |facts| facts.census.is_none().then_some(Step::Verify),
     },
     Rule {
-        name: "11. what is left is rewritten a few times",
+        name: "13. what is left is rewritten a few times",
         step: |facts| {
             let again = facts.progress.passes < PASSES && facts.progress.set_aside == 0;
             (again && not_current(facts) > 0).then_some(Step::Rewrite)
         },
     },
     Rule {
-        name: "12. no key leaves while something stored needs it",
+        name: "14. no key leaves while something stored needs it",
         step: |facts| (not_current(facts) > 0).then_some(Step::Stop(Stop::NotCurrent)),
     },
     Rule {
-        name: "13. nor while something stored might",
+        name: "15. nor while something stored might",
         step: |facts| {
             let unread = facts.census.is_some_and(|census| census.unread > 0);
             unread.then_some(Step::Stop(Stop::Unread))
         },
     },
     Rule {
-        name: "14. the old key stays readable as long as the operator asked",
+        name: "16. the old key stays readable as long as the operator asked",
         step: |facts| (!facts.hold_over).then_some(Step::Await(Await::Hold)),
     },
     Rule {
-        name: "15. the old key leaves one server after the other",
-        step: |facts| at(facts, Stage::Writes).map(Step::DropRead),
+        name: "17. the old key leaves one server after the other",
+        step: |facts| {
+            let next = at(facts, Stage::Writes).filter(|_| !facts.in_place);
+            next.map(Step::DropRead)
+        },
     },
 ];
 
@@ -327,7 +356,11 @@ impl Step {
         match self {
             Self::Mint => State::Mint,
             Self::AddRead(_) => State::AddRead,
-            Self::Promote(_) | Self::RecordBarrier => State::Promote,
+            Self::Canary(_) if at(facts, Stage::Only).is_some() => State::DropRead,
+            Self::Promote(_)
+            | Self::Canary(_)
+            | Self::RecordBarrier
+            | Self::Await(Await::TakeUp(_)) => State::Promote,
             Self::Rewrite => State::Rewrite,
             Self::Verify | Self::Await(Await::InFlight) | Self::Stop(_) => State::Verify,
             Self::Await(Await::Hold) => State::Hold,
@@ -351,6 +384,8 @@ mod tests {
             file,
             loaded,
             disturbed: false,
+            taken_up: true,
+            proven: true,
         }
     }
 
@@ -358,6 +393,7 @@ mod tests {
         Facts {
             key_missing: false,
             servers: servers.to_vec(),
+            in_place: false,
             unlisted: false,
             progress: Progress {
                 passes: 1,
@@ -429,11 +465,51 @@ mod tests {
             ),
             (
                 6,
-                facts(&[server(Writes, true), server(Reads, true)]),
-                Step::Promote(1),
+                facts(&[
+                    server(Reads, true),
+                    ServerFacts {
+                        taken_up: false,
+                        proven: false,
+                        ..server(Writes, true)
+                    },
+                ]),
+                Step::Await(Await::TakeUp(1)),
             ),
             (
                 7,
+                facts(&[
+                    ServerFacts {
+                        proven: false,
+                        ..server(Writes, true)
+                    },
+                    server(Reads, true),
+                ]),
+                Step::Canary(0),
+            ),
+            (
+                7,
+                facts(&[
+                    server(Writes, true),
+                    ServerFacts {
+                        proven: false,
+                        ..server(Only, true)
+                    },
+                ]),
+                Step::Canary(1),
+            ),
+            (
+                8,
+                facts(&[
+                    server(Writes, true),
+                    ServerFacts {
+                        proven: false,
+                        ..server(Reads, true)
+                    },
+                ]),
+                Step::Promote(1),
+            ),
+            (
+                9,
                 facts(&[
                     server(Only, true),
                     ServerFacts {
@@ -444,7 +520,7 @@ mod tests {
                 Step::RecordBarrier,
             ),
             (
-                8,
+                10,
                 Facts {
                     progress: progressed(0, 0),
                     in_flight_over: false,
@@ -453,7 +529,7 @@ mod tests {
                 Step::Rewrite,
             ),
             (
-                9,
+                11,
                 Facts {
                     in_flight_over: false,
                     ..writes()
@@ -461,18 +537,18 @@ mod tests {
                 Step::Await(Await::InFlight),
             ),
             (
-                10,
+                12,
                 Facts {
                     census: None,
                     ..writes()
                 },
                 Step::Verify,
             ),
-            (11, stale(1, 0), Step::Rewrite),
-            (12, stale(3, 0), Step::Stop(Stop::NotCurrent)),
-            (12, stale(1, 1), Step::Stop(Stop::NotCurrent)),
+            (13, stale(1, 0), Step::Rewrite),
+            (14, stale(3, 0), Step::Stop(Stop::NotCurrent)),
+            (14, stale(1, 1), Step::Stop(Stop::NotCurrent)),
             (
-                13,
+                15,
                 Facts {
                     census: census(0, 1),
                     ..writes()
@@ -480,7 +556,7 @@ mod tests {
                 Step::Stop(Stop::Unread),
             ),
             (
-                14,
+                16,
                 Facts {
                     hold_over: false,
                     ..writes()
@@ -488,12 +564,20 @@ mod tests {
                 Step::Await(Await::Hold),
             ),
             (
-                15,
+                17,
                 facts(&[server(Only, true), server(Writes, true)]),
                 Step::DropRead(1),
             ),
             (
-                16,
+                18,
+                Facts {
+                    in_place: true,
+                    ..writes()
+                },
+                Step::Done,
+            ),
+            (
+                18,
                 facts(&[server(Only, true), server(Only, true)]),
                 Step::Done,
             ),

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use atrest_tests::atrest::{self, Ended};
 use atrest_tests::plugin::Plugin;
 use atrest_tests::processes::{ControlPlane, Options};
 use atrest_tests::secrets::{self, Stored};
@@ -309,4 +310,90 @@ async fn one_resource_of_several_is_rotated_alone() {
             .contains("no entry of the configuration covers pods"),
         "{refused:?}"
     );
+}
+
+/// The file stays as it is, to the byte: only the plugin has another key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugins_key_is_rotated_in_place() {
+    let plugin = Plugin::start();
+    let config = plugin.encryption_config().replace("  - identity: {}\n", "");
+    let plane = ControlPlane::start(Options {
+        servers: 2,
+        encryption_config: config.clone(),
+        ..Options::default()
+    });
+    let client = plane.client(0).await;
+    let stored = FEW.store(&client, "in-place").await.unwrap();
+    let file = atrest::rotation_yaml(&plane, 2, "");
+    let socket = format!("atrest={}", plugin.socket().display());
+    let rotate = |action: &str, more: &[&str]| -> Ended {
+        let to = ["--to", "kms", "--kms-socket", &socket];
+        let mut command = atrest::rotate_by(&plane, &file, action, more);
+        if action != "resume" {
+            command.args(to);
+        }
+        command.output().unwrap().into()
+    };
+    let assert_under = |key_id: &str| {
+        let values = stored_values::secrets(&plane);
+        assert_eq!(values.len(), stored.len());
+        for (key, value) in values {
+            assert!(value.starts_with(b"k8s:enc:kms:v2:atrest:"), "{key}");
+            let mut windows = value.windows(key_id.len());
+            assert!(
+                windows.any(|it| it == key_id.as_bytes()),
+                "{key} is not under {key_id}"
+            );
+        }
+    };
+    let first = plugin.active_key_id();
+    assert_under(&first);
+    let refused = rotate("run", &[]).expect(2);
+    let told = "everything is under the key that the plugin has";
+    assert!(refused.stderr.contains(told), "{}", refused.stderr);
+
+    plugin.keyring(&["add"]);
+    plugin.keyring(&["activate"]);
+    let second = plugin.active_key_id();
+    assert_ne!(first, second);
+    let planned = rotate("plan", &[]).expect(0).stdout;
+    for told in [
+        "stays      kms v2 atrest",
+        "60 under another key",
+        "no file is written",
+    ] {
+        assert!(planned.contains(told), "{planned}");
+    }
+    let done = rotate("run", &["--hold", "1h"]).expect(4);
+    for told in [
+        "waiting until it has taken up the plugin's key",
+        "60 of 60 objects rewritten",
+        "holding",
+    ] {
+        assert!(done.stderr.contains(told), "{}", done.stderr);
+    }
+    assert!(!done.stderr.contains("wrote"), "{}", done.stderr);
+    assert_under(&second);
+    let refused = rotate("rollback", &[]).expect(2);
+    assert!(
+        refused.stderr.contains("changed no file"),
+        "{}",
+        refused.stderr
+    );
+
+    // Once more, while the run is held: it goes to the key that the plugin has.
+    plugin.keyring(&["add"]);
+    plugin.keyring(&["activate"]);
+    let third = plugin.active_key_id();
+    let other = rotate("run", &[]).expect(2);
+    assert!(other.stderr.contains("is not finished"), "{}", other.stderr);
+    rotate("resume", &[]).expect(4);
+    assert_under(&third);
+    for server in &plane.servers {
+        stored.assert_readable(&server.client().await).await;
+        assert_eq!(
+            fs::read_to_string(&server.encryption_config).unwrap(),
+            config
+        );
+    }
 }

@@ -7,6 +7,7 @@ mod api_proof;
 mod at_rest;
 mod before_hashes;
 mod blind;
+mod canaries;
 mod certificate;
 mod control_plane;
 mod etcd_engine;

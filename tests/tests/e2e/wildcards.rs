@@ -9,6 +9,8 @@ use atrest_tests::processes::{ControlPlane, Options};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
+use crate::rotate::{key_names, rotate};
+
 const EVERYTHING: &str = "apiVersion: apiserver.config.k8s.io/v1
 kind: EncryptionConfiguration
 resources:
@@ -16,7 +18,8 @@ resources:
   providers:
   - secretbox:
       keys:
-      - {name: key, secret: b25lb25lb25lb25lb25lb25lb25lb25lb25lb25lb24=}
+      - name: key
+        secret: b25lb25lb25lb25lb25lb25lb25lb25lb25lb25lb24=
 ";
 
 /// One of each odd directory, and a custom resource.
@@ -76,6 +79,11 @@ fn apply(plane: &ControlPlane, text: &str) -> bool {
 
 /// The keys of all encrypted values.
 fn encrypted(plane: &ControlPlane) -> BTreeSet<String> {
+    writers(plane).into_keys().collect()
+}
+
+/// The key of every encrypted value, and the key that wrote it.
+fn writers(plane: &ControlPlane) -> BTreeMap<String, String> {
     let etcdctl = plane
         .etcdctl()
         .args(["get", "/registry/", "--prefix", "--write-out=json"])
@@ -84,10 +92,28 @@ fn encrypted(plane: &ControlPlane) -> BTreeSet<String> {
     let decode =
         |value: &serde_json::Value| BASE64_STANDARD.decode(value.as_str().unwrap()).unwrap();
     let pairs = answer["kvs"].as_array().unwrap().iter();
-    let pairs = pairs.filter(|pair| decode(&pair["value"]).starts_with(b"k8s:enc:"));
-    pairs
-        .map(|pair| String::from_utf8(decode(&pair["key"])).unwrap())
-        .collect()
+    let pairs = pairs.filter_map(|pair| {
+        let value = decode(&pair["value"]);
+        let named = value.strip_prefix(b"k8s:enc:secretbox:v1:")?;
+        let name = named.split(|byte| *byte == b':').next().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        Some((text(&decode(&pair["key"])), text(name)))
+    });
+    pairs.collect()
+}
+
+fn await_type(plane: &ControlPlane, name: &str) {
+    let crd = format!("crd/{name}");
+    let wait = ["wait", "--for=condition=Established", "--timeout=60s", &crd];
+    assert!(
+        plane
+            .kubectl(0)
+            .args(wait)
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
 }
 
 #[test]
@@ -97,21 +123,7 @@ fn wildcards_cover_what_the_server_encrypts() {
         ..Options::default()
     });
     assert!(apply(&plane, OBJECTS));
-    let established = [
-        "wait",
-        "--for=condition=Established",
-        "--timeout=60s",
-        "crd/widgets.example.com",
-    ];
-    assert!(
-        plane
-            .kubectl(0)
-            .args(established)
-            .output()
-            .unwrap()
-            .status
-            .success()
-    );
+    await_type(&plane, "widgets.example.com");
     assert!(apply(&plane, WIDGET));
     let served = plane
         .kubectl(0)
@@ -206,4 +218,76 @@ fn wildcards_cover_what_the_server_encrypts() {
         unknown.sum::<u64>() + live["secrets"],
         expected.len() as u64
     );
+}
+
+/// Everything that is stored, and a type that nobody knew when the rotation began.
+#[test]
+fn a_rotation_of_a_wildcard_rewrites_all_that_it_covers() {
+    let plane = ControlPlane::start(Options {
+        encryption_config: EVERYTHING.into(),
+        ..Options::default()
+    });
+    assert!(apply(&plane, OBJECTS));
+    await_type(&plane, "widgets.example.com");
+    assert!(apply(&plane, WIDGET));
+    let file = &plane.servers[0].encryption_config;
+    let old = std::fs::read(file).unwrap();
+    let planned = rotate(&plane, "plan", &[]).expect(0).stdout;
+    for told in [
+        "  *.*\n    now        secretbox key\n",
+        "\nwidgets.example.com: 1 objects",
+        "\nminions",
+    ] {
+        assert_eq!(
+            planned.contains(told),
+            told != "\nminions",
+            "{told:?} in {planned}"
+        );
+    }
+    rotate(&plane, "run", &["--hold", "1s"]).expect(4);
+    let new = std::fs::read(file).unwrap();
+    let before = writers(&plane);
+    let key = key_names(file)[0].clone();
+    assert!(
+        before.len() > 100 && before.values().all(|it| *it == key),
+        "{before:?}"
+    );
+
+    // With the old file again for a while, and with another type.
+    plane.load(0, &old);
+    let gadgets = |text: &str| {
+        text.replace("example.com", "example.org")
+            .replace("widget", "gadget")
+            .replace("Widget", "Gadget")
+    };
+    let (crd, _) = OBJECTS.split_once("---").unwrap();
+    assert!(apply(&plane, &gadgets(crd)));
+    await_type(&plane, "gadgets.example.org");
+    assert!(apply(&plane, &gadgets(WIDGET)));
+    let gadget = "/registry/example.org/gadgets/default/a";
+    assert_eq!(writers(&plane)[gadget], "key");
+    plane.load(0, &new);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(120);
+    while rotate(&plane, "resume", &[]).status != Some(0) {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "the hold does not end"
+        );
+    }
+    assert_eq!(key_names(file), [key.as_str()]);
+    let after = writers(&plane);
+    assert!(after.contains_key(gadget) && after.len() > before.len());
+    assert!(after.values().all(|it| *it == key), "{after:?}");
+
+    // One of all, by its name.
+    rotate(&plane, "run", &["--resource", "secrets"]).expect(0);
+    let keys = key_names(file);
+    assert_eq!((keys.len(), &keys[1]), (2, &key));
+    let of_secrets = |it: &&String| it.starts_with("/registry/secrets/");
+    let after = writers(&plane);
+    assert!(after.keys().any(|it| of_secrets(&it)));
+    for (stored, writer) in &after {
+        let expected = if of_secrets(&stored) { &keys[0] } else { &key };
+        assert_eq!(writer, expected, "{stored}");
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use atrest_core::rotation::chain::Stage;
-use atrest_core::rotation::{Facts, ServerFacts};
+use atrest_core::rotation::{Facts, ServerFacts, Step};
 
 use super::super::evidence::Written;
 use super::super::journal::Record;
@@ -17,7 +17,7 @@ use super::Run;
 use crate::status::Failure;
 
 /// Between two looks at a server that has not loaded its file yet.
-const LOOK: Duration = Duration::from_millis(250);
+pub(super) const LOOK: Duration = Duration::from_millis(250);
 
 /// Between two words about the same wait.
 const SAY: Duration = Duration::from_secs(15);
@@ -37,15 +37,16 @@ pub(super) struct Loads {
     /// Files that were written and are not known to be loaded yet.
     written: BTreeMap<usize, Instant>,
     waiting: Option<Waiting>,
+    /// The wait that goes on.
+    step: Option<Step>,
     /// Servers that were told to load a file, and that file's hash.
     told: BTreeSet<(usize, String)>,
     for_files: Duration,
     pub(super) for_requests: Duration,
 }
 
-/// For a server that has not loaded its file.
+/// For a server that has not loaded its file, or not taken up its plugin's key.
 struct Waiting {
-    server: usize,
     since: Instant,
     said: Option<Instant>,
     /// Its looks and refusals before.
@@ -54,11 +55,14 @@ struct Waiting {
 }
 
 impl Loads {
-    /// The wait for a server's load is over.
-    pub(super) fn ended(&mut self) {
-        if let Some(waiting) = self.waiting.take() {
+    /// Whatever was waited for before another step is over.
+    pub(super) fn goes_on(&mut self, step: Step) {
+        if self.step != Some(step)
+            && let Some(waiting) = self.waiting.take()
+        {
             self.for_files += waiting.since.elapsed();
         }
+        self.step = Some(step);
     }
 
     pub(super) fn wrote(&mut self, server: usize) {
@@ -202,7 +206,7 @@ impl Run<'_> {
     ) -> Result<(), Failure> {
         let seen = &observed[i];
         self.note_placed(i, seen)?;
-        let waiting = self.waiting_for(i, seen);
+        let waiting = self.waiting_for(seen);
         let (since, is_said) = (
             waiting.since.elapsed(),
             waiting.said.is_some_and(|said| said.elapsed() < SAY),
@@ -228,13 +232,20 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn waiting_for(&mut self, i: usize, seen: &Observed) -> &Waiting {
-        if self.loads.waiting.as_ref().is_some_and(|it| it.server != i) {
-            self.loads.ended();
+    /// How long a server is waited for; nothing where the wait begins.
+    pub(super) fn wait_for(&mut self, seen: &Observed) -> Duration {
+        match &self.loads.waiting {
+            Some(waiting) => waiting.since.elapsed(),
+            None => {
+                self.waiting_for(seen);
+                Duration::ZERO
+            }
         }
+    }
+
+    fn waiting_for(&mut self, seen: &Observed) -> &Waiting {
         let metrics = seen.metrics.as_ref();
         self.loads.waiting.get_or_insert_with(|| Waiting {
-            server: i,
             since: Instant::now(),
             said: None,
             looks: metrics.and_then(|it| it.looks),

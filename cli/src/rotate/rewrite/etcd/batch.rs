@@ -96,7 +96,7 @@ impl From<Item> for Batch {
 }
 
 /// Holds where the key was last written at this revision.
-pub(super) fn is_at(key: &[u8], mod_revision: i64) -> Compare {
+pub(in crate::rotate) fn is_at(key: &[u8], mod_revision: i64) -> Compare {
     Compare {
         result: CompareResult::Equal as i32,
         target: CompareTarget::Mod as i32,

@@ -1,52 +1,21 @@
 //! Objects of ours that are rewritten first: what an API server cannot read afterwards is no object
 //! of anybody.
-//!
-//! Their names are on disk before the first one exists, so that the next run deletes what a killed
-//! one left behind.
 
-use std::path::{Path, PathBuf};
-
-use atrest_core::at_rest::GroupResource;
-use atrest_core::secret::SecretBytes;
-use atrest_proto::etcdserverpb::{DeleteRangeRequest, RequestOp, TxnRequest};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use atrest_proto::etcdserverpb::TxnRequest;
 use futures::future::{join_all, try_join_all};
-use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
 use super::batch::{is_at, put};
 use super::cipher::{Cipher, Value};
-use crate::cluster::{self, ApiResource, ApiServer, Error};
+use crate::cluster::{ApiServer, Error};
 use crate::commands::server_failure;
 use crate::etcd;
 use crate::report;
+use crate::rotate::canary::{Canaries, LABEL, NAME, Perch};
 use crate::status::Failure;
 
+/// Through each server some.
 const COUNT: usize = 10;
-const NAME: &str = "atrest-canary-";
-
-/// A label that finds them; its value is the run.
-const LABEL: &str = "atrest-canary";
-
-/// Where the canaries live, and in which of their kinds.
-pub(super) struct Perch {
-    pub(super) servers: Vec<ApiServer>,
-    pub(super) etcd: etcd::Client,
-    /// kube-apiserver's `--etcd-prefix`.
-    pub(super) prefix: String,
-    /// `secrets` or `configmaps`.
-    pub(super) resource: GroupResource,
-    pub(super) namespace: String,
-    pub(super) state_dir: PathBuf,
-}
-
-/// Canaries that exist.
-struct Canaries {
-    perch: Perch,
-    api: ApiResource,
-    note: Note,
-}
 
 /// Canaries that have proven what they are for, and are being deleted.
 pub(super) struct Leaving {
@@ -66,15 +35,6 @@ impl Leaving {
     }
 }
 
-/// What is on disk while canaries may exist.
-#[derive(Deserialize, Serialize)]
-struct Note {
-    run: String,
-    resource: String,
-    namespace: String,
-    names: Vec<String>,
-}
-
 /// A canary as it was written through an API server.
 struct Written {
     key: Vec<u8>,
@@ -82,64 +42,11 @@ struct Written {
     value: Vec<u8>,
 }
 
-impl Note {
-    fn new(resource: &GroupResource, namespace: &str) -> Self {
-        let now = jiff::Timestamp::now();
-        // Names of objects are in lower case.
-        let run = now.strftime("%Y%m%dt%H%M%S%3fz").to_string();
-        Self {
-            resource: resource.to_string(),
-            namespace: namespace.into(),
-            names: (0..COUNT).map(|n| format!("{NAME}{run}-{n}")).collect(),
-            run,
-        }
-    }
-
-    /// Of a cluster: the next one may be another.
-    fn path(state_dir: &Path, cluster: &str) -> PathBuf {
-        state_dir.join(format!("canaries-{cluster}.json"))
-    }
-
-    fn write(&self, path: &Path) -> Result<(), Failure> {
-        let text = serde_json::to_vec(self)
-            .map_err(|error| Failure::unusable(format!("cannot note the canaries: {error}")))?;
-        atrest_files::create_private_directory(path.parent().unwrap_or(Path::new("/")))
-            .and_then(|()| atrest_files::create(path, &text))
-            .map_err(|error| {
-                Failure::unusable(error)
-                    .hint("name a directory that can be written with --state-dir")
-            })
-    }
-
-    fn remove(path: &Path) {
-        let removed = std::fs::remove_file(path);
-        if let Err(error) = removed
-            .map_err(|error| error.to_string())
-            .and_then(|()| atrest_files::sync_parent(path).map_err(|error| error.to_string()))
-        {
-            let path = path.display();
-            report::say(format_args!("warning: cannot remove {path}: {error}"));
-        }
-    }
-}
-
 impl Perch {
     /// Has API servers write canaries, each some, and rewrites these as everything else is going to be.
     /// Succeeds once every API server reads every one; else they are gone when this returns.
     pub(super) async fn prove(self, cipher: &mut Cipher<'_>) -> Result<Leaving, Failure> {
-        let first = first(&self.servers)?;
-        let api = cluster::find(first, &self.resource).await;
-        let api = api.map_err(|error| server_failure(first, &error))?;
-        let api = api.ok_or_else(|| {
-            Failure::unusable(format!("{} serves no {}", first.url(), self.resource))
-        })?;
-        let note = Note::new(&self.resource, &self.namespace);
-        note.write(&self.note_path())?;
-        let mut canaries = Canaries {
-            perch: self,
-            api,
-            note,
-        };
+        let mut canaries = self.name(COUNT).await?;
         let proof = canaries.create_and_rewrite(cipher).await;
         let keys = canaries.keys();
         // Nothing waits for it but the end of the run.
@@ -194,8 +101,20 @@ impl Canaries {
         let servers = self.perch.servers.iter().cycle();
         let created = servers
             .zip(&self.note.names)
-            .map(|(server, name)| self.create(server, name));
-        join_all(created).await.into_iter().collect()
+            .map(|(server, name)| async move {
+                self.create(server, name)
+                    .await
+                    .map_err(|error| (server, error))
+            });
+        let created: Result<(), (&ApiServer, Error)> =
+            join_all(created).await.into_iter().collect();
+        created.map_err(|(server, error)| {
+            server_failure(server, &error).hint(format!(
+                "{COUNT} {} named {NAME}* are made in {} before anything else is written: let them \
+                 pass, or name another --canary-namespace",
+                self.note.resource, self.note.namespace
+            ))
+        })
     }
 
     /// As everything else is going to be, though they are not stale. Returns the revision.
@@ -215,7 +134,7 @@ impl Canaries {
             request.success.push(put(it.key.clone(), value));
         }
         let answer = self.perch.etcd.transact(request).await;
-        let answer = answer.map_err(|status| self.perch.unwritten(&status))?;
+        let answer = answer.map_err(|status| unwritten(&status))?;
         if !answer.succeeded {
             return Err(Failure::stopped("somebody else wrote the canaries").hint(
                 "look for a controller that touches them, or name another --canary-namespace",
@@ -224,30 +143,11 @@ impl Canaries {
         Ok(answer.header.map_or(0, |header| header.revision))
     }
 
-    async fn create(&self, server: &ApiServer, name: &str) -> Result<(), Failure> {
-        let bytes = SecretBytes::generate(32).map_err(|error| {
-            Failure::unread(format!("the system gives no random bytes: {error}"))
-        })?;
-        let value = BASE64_STANDARD.encode(bytes.expose());
-        let object = serde_json::json!({
-            "metadata": {"name": name, "labels": {LABEL: self.note.run}},
-            "data": {"canary": value},
-        });
-        let created = server.create(&self.api, &self.note.namespace, object.to_string());
-        created.await.map_err(|error| {
-            server_failure(server, &error).hint(format!(
-                "{COUNT} {} named {NAME}* are made in {} before anything else is written: let them \
-                 pass, or name another --canary-namespace",
-                self.note.resource, self.note.namespace
-            ))
-        })
-    }
-
     /// What the servers wrote; each has to write with the key that everything is going to be under.
     async fn read_at_rest(&mut self, cipher: &mut Cipher<'_>) -> Result<Vec<Written>, Failure> {
         let keys = self.keys();
         let read = self.perch.etcd.values(keys.iter().cloned()).await;
-        let read = read.map_err(|status| self.perch.unwritten(&status))?;
+        let read = read.map_err(|status| unwritten(&status))?;
         let mut written = Vec::new();
         for (i, (key, pair)) in keys.into_iter().zip(read).enumerate() {
             let server = &self.perch.servers[i % self.perch.servers.len()];
@@ -337,21 +237,8 @@ impl Canaries {
             request.success.push(put(it.key, it.value));
         }
         let answer = self.perch.etcd.transact(request).await;
-        answer.map_err(|status| self.perch.unwritten(&status))?;
+        answer.map_err(|status| unwritten(&status))?;
         Ok(())
-    }
-
-    /// Takes them away. What cannot be deleted is left to the next run.
-    async fn delete(mut self) {
-        let path = self.perch.note_path();
-        if self.perch.delete(&self.api, &self.note).await {
-            Note::remove(&path);
-        }
-    }
-
-    fn keys(&self) -> Vec<Vec<u8>> {
-        let names = self.note.names.iter();
-        names.map(|name| self.perch.key(&self.note, name)).collect()
     }
 
     fn unusable(&self, key: &[u8], reason: &str) -> Failure {
@@ -361,121 +248,8 @@ impl Canaries {
     }
 }
 
-impl Perch {
-    /// Deletes what a killed run left behind.
-    pub(super) async fn clear(mut self) -> Result<(), Failure> {
-        let path = self.note_path();
-        if !path.exists() {
-            return Ok(());
-        }
-        let text = atrest_files::read(&path).map_err(Failure::unusable)?;
-        let note: Option<Note> = serde_json::from_slice(text.expose()).ok();
-        let note = note.filter(|note| note.names.iter().all(|name| name.starts_with(NAME)));
-        let note = note.ok_or_else(|| {
-            Failure::unusable(format!("{} does not say what it should", path.display())).hint(
-                format!("delete the Secrets and ConfigMaps named {NAME}*, then this file"),
-            )
-        })?;
-        self.resource = GroupResource::parse(&note.resource);
-        let first = first(&self.servers)?;
-        let api = cluster::find(first, &self.resource).await;
-        let api = api.map_err(|error| server_failure(first, &error))?;
-        if let Some(api) = api {
-            if !self.delete(&api, &note).await {
-                return Err(
-                    Failure::unread("canaries of an earlier run cannot be deleted").hint(format!(
-                        "delete what is named {NAME}* in {}, then run this again",
-                        note.namespace
-                    )),
-                );
-            }
-            report::say(format_args!(
-                "deleted {} canaries of a run that did not end",
-                note.names.len()
-            ));
-        }
-        Note::remove(&path);
-        Ok(())
-    }
-
-    /// Whether none is left.
-    async fn delete(&mut self, api: &ApiResource, note: &Note) -> bool {
-        let through_servers = note.names.iter().map(|name| async {
-            for server in &self.servers {
-                match server.delete(api, Some(&note.namespace), name).await {
-                    Ok(()) => return None,
-                    Err(error) if error.code() == Some(404) => return None,
-                    Err(_) => {}
-                }
-            }
-            Some(self.key(note, name))
-        });
-        let left: Vec<_> = join_all(through_servers)
-            .await
-            .into_iter()
-            .flatten()
-            .collect();
-        let mut is_clean = true;
-        for key in left {
-            // No server can read it: it was killed between a canary and its proof.
-            if let Err(status) = self.delete_at_rest(key.clone()).await {
-                let (key, reason) = (String::from_utf8_lossy(&key), etcd::describe(&status));
-                report::say(format_args!(
-                    "warning: cannot delete the canary {key}: {reason}"
-                ));
-                is_clean = false;
-            }
-        }
-        is_clean
-    }
-
-    /// Only what stands there now, and it is ours.
-    async fn delete_at_rest(&mut self, key: Vec<u8>) -> Result<(), tonic::Status> {
-        let now = self
-            .etcd
-            .values([key.clone()])
-            .await?
-            .into_iter()
-            .flatten()
-            .next();
-        let Some(now) = now else {
-            return Ok(());
-        };
-        let request = TxnRequest {
-            compare: vec![is_at(&key, now.mod_revision)],
-            success: vec![RequestOp {
-                request_delete_range: Some(DeleteRangeRequest {
-                    key,
-                    ..DeleteRangeRequest::default()
-                }),
-                ..RequestOp::default()
-            }],
-            ..TxnRequest::default()
-        };
-        match self.etcd.transact(request).await?.succeeded {
-            true => Ok(()),
-            false => Err(tonic::Status::aborted("somebody wrote it")),
-        }
-    }
-
-    fn key(&self, note: &Note, name: &str) -> Vec<u8> {
-        let directory = self.resource.directory(&self.prefix);
-        format!("{directory}{}/{name}", note.namespace).into_bytes()
-    }
-
-    fn note_path(&self) -> PathBuf {
-        Note::path(&self.state_dir, &self.etcd.cluster_id)
-    }
-
-    fn unwritten(&self, status: &tonic::Status) -> Failure {
-        let reason = etcd::describe(status);
-        Failure::unread(format!("cannot write the canaries to etcd: {reason}"))
-            .hint("nothing else was written")
-    }
-}
-
-fn first(servers: &[ApiServer]) -> Result<&ApiServer, Failure> {
-    servers
-        .first()
-        .ok_or_else(|| Failure::unusable("no API server is named"))
+fn unwritten(status: &tonic::Status) -> Failure {
+    let reason = etcd::describe(status);
+    Failure::unread(format!("cannot write the canaries to etcd: {reason}"))
+        .hint("nothing else was written")
 }

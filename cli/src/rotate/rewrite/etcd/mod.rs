@@ -18,7 +18,7 @@ use atrest_core::at_rest::{DekSource, GroupResource, Transformers, Trust, Writin
 use atrest_core::encryption_config::{EncryptionConfiguration, Kms, KmsVersion, Provider};
 
 pub(crate) use self::barrier::Barrier;
-use self::canary::Perch;
+pub(in crate::rotate) use self::batch::is_at;
 use self::cipher::Cipher;
 use self::pass::Rewrite;
 use super::connection::Connection;
@@ -28,6 +28,7 @@ use crate::cluster::ApiServer;
 use crate::etcd;
 use crate::kms::{self, Unwrapper};
 use crate::report::progress::Progress;
+use crate::rotate::canary::{KINDS, Perch};
 use crate::status::Failure;
 
 /// What to tell before anything is asked.
@@ -36,9 +37,6 @@ this writes to etcd behind the API servers: admission, audit and API priority se
 watchers see ordinary updates. Values that somebody changes meanwhile are left as they were written,
 no object is created or deleted but ten canaries, which prove first that every API server reads what
 is written";
-
-/// What canaries can be made of.
-const KINDS: [&str; 2] = ["secrets", "configmaps"];
 
 /// What the engine works with. That every API server runs with the configuration is checked before.
 pub(crate) struct Means<'a> {

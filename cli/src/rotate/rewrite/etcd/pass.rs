@@ -10,11 +10,12 @@ use atrest_proto::mvccpb::KeyValue;
 use tokio::task::{JoinError, JoinSet};
 
 use super::batch::{Batch, Batcher, Item, Mark, Sent};
-use super::canary::{Leaving, Perch};
+use super::canary::Leaving;
 use super::cipher::{Cipher, Value};
 use crate::etcd::describe;
 use crate::report;
 use crate::report::progress::Progress;
+use crate::rotate::canary::Perch;
 use crate::rotate::rewrite::answer::Trouble;
 use crate::rotate::rewrite::connection::{Connection, Wanted};
 use crate::rotate::rewrite::space::{Space, no_space};
