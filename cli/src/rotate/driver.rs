@@ -1,5 +1,7 @@
 //! Observes, asks `core::rotation` for the next step, does it, and again.
 
+mod keeping;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -9,6 +11,7 @@ use atrest_core::encryption_config::EncryptionConfiguration;
 use atrest_core::rotation::chain::{Local, Selection, Stage, Target};
 use atrest_core::rotation::{Await, CensusFacts, Facts, ServerFacts, State, Step, Stop, next};
 
+use self::keeping::Kept;
 use super::barrier::Barrier;
 use super::certificate;
 use super::counts::Counts;
@@ -168,6 +171,8 @@ impl<'a> Run<'a> {
                     return Err(self.hold());
                 }
                 Step::RecordBarrier => self.record_barrier(&observed).await?,
+                Step::Snapshot(which) => self.snapshot(which, &observed).await?,
+                Step::Scrub => self.scrub(&observed).await?,
                 Step::Rewrite => self.rewrite(&observed).await?,
                 Step::Verify => self.verify(&observed).await?,
                 Step::Stop(stop) => return Err(self.stopped(stop)),
@@ -255,6 +260,8 @@ impl<'a> Run<'a> {
                 not_current: not_current(census),
                 unread: census.count(ValueState::Unread),
             });
+        let kept = Kept::of(&self.journal.records);
+        let wants_snapshots = self.settings.snapshots.is_some() && !self.journal.is_rolled_back();
         let facts = Facts {
             key_missing: self.target.is_none(),
             unlisted: self.look_for_others(&observed, &servers).await?,
@@ -264,6 +271,9 @@ impl<'a> Run<'a> {
             census,
             hold_over: self.hold_left().is_zero(),
             window_over: self.window.is_over(),
+            snapshot_before_missing: wants_snapshots && !kept.before,
+            snapshot_after_missing: wants_snapshots && !kept.after,
+            scrub_missing: self.settings.scrub && !kept.is_scrubbed,
         };
         Ok((facts, observed))
     }
@@ -586,6 +596,7 @@ impl<'a> Run<'a> {
                 self.journal.append(Record::Reached {
                     resource: name.clone(),
                     object: object.to_owned(),
+                    done: progress.count(),
                 })
             });
             let outcome = outcome.await?;

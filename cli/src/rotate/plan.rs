@@ -34,6 +34,10 @@ pub(crate) struct Plan {
     resources: Vec<Resource>,
     servers: Vec<Server>,
     escrow: Vec<String>,
+    /// The directory for snapshots of etcd; none are taken where there is none.
+    snapshots: Option<String>,
+    /// Whether etcd is compacted and defragmented at the end.
+    scrub: bool,
     load_waits: usize,
     /// Everything is decrypted.
     #[serde(skip)]
@@ -161,6 +165,7 @@ impl Plan {
         let counted = etcd::census(&mut reached.etcd, &question, None).await?;
         let census = counted.census;
         refuse_unreadable(&census)?;
+        refuse_plaintext(settings, &census, &target)?;
         let api = &reached.servers[0];
         stored_here(api, &mut reached.etcd, flags.prefix(), &selection.resources).await?;
         let resources = resources(&reached.servers[0], &census).await?;
@@ -176,6 +181,11 @@ impl Plan {
                     .collect(),
                 Target::Kms(_) | Target::Identity => Vec::new(),
             },
+            snapshots: settings
+                .snapshots
+                .as_ref()
+                .map(|dir| dir.display().to_string()),
+            scrub: settings.scrub,
             decrypts: matches!(target, Target::Identity),
             load_waits: 3 * settings.servers.len(),
             cluster: reached.cluster().await?,
@@ -252,9 +262,19 @@ impl Plan {
         }
         let _ = writeln!(
             out,
-            "\n{} loads to wait for, each up to the server's poll of 60 s; no etcd snapshot is made",
+            "\n{} loads to wait for, each up to the server's poll of 60 s",
             self.load_waits,
         );
+        out += &match &self.snapshots {
+            None => "no snapshot of etcd is made: snapshots.dir names no place\n".to_owned(),
+            Some(dir) => format!("a snapshot of etcd before and one after are kept in {dir}\n"),
+        };
+        out += match self.scrub {
+            true => {
+                "at the end etcd's history is removed, and its members are defragmented in turn\n"
+            }
+            false => "etcd's history and free pages are left, with values that the old key opens\n",
+        };
         out
     }
 }
@@ -330,6 +350,21 @@ fn chains(file: &Loaded, selection: &Selection, target: &Target) -> Result<Vec<C
         ));
     }
     Ok(chains)
+}
+
+/// A snapshot outlives the run, and whoever gets hold of it reads what nothing encrypts.
+fn refuse_plaintext(settings: &Settings, census: &Census, target: &Target) -> Result<(), Failure> {
+    if settings.snapshots.is_none() || settings.plaintext_snapshots {
+        return Ok(());
+    }
+    let message = match (census.count(ValueState::Plaintext), target) {
+        (1.., _) => "the snapshot before would hold values in plaintext",
+        (0, Target::Identity) => "the snapshot after would hold values in plaintext",
+        (0, _) => return Ok(()),
+    };
+    Err(Failure::unusable(message).hint(
+        "say --plaintext-snapshot where that is meant, or leave snapshots.dir out; nothing was changed",
+    ))
 }
 
 /// What nobody can read cannot be rewritten; it would keep the old key in the file for ever.

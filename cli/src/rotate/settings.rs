@@ -34,6 +34,15 @@ pub(crate) struct Settings {
     pub(crate) hold: Duration,
     pub(crate) request_timeout: Duration,
     pub(crate) load_timeout: Duration,
+    /// Where snapshots of etcd are kept, if any are taken.
+    #[serde(default)]
+    pub(crate) snapshots: Option<PathBuf>,
+    /// Whether they may hold values that nothing encrypts.
+    #[serde(default)]
+    pub(crate) plaintext_snapshots: bool,
+    /// Whether etcd is compacted and defragmented at the end.
+    #[serde(default)]
+    pub(crate) scrub: bool,
 }
 
 /// One API server.
@@ -62,6 +71,8 @@ pub(crate) struct Etcd {
     cert: Option<PathBuf>,
     key: Option<PathBuf>,
     prefix: Option<String>,
+    #[serde(default)]
+    data_dir: Option<PathBuf>,
 }
 
 /// Where the rotation leads.
@@ -117,6 +128,7 @@ impl Settings {
             }
         }
         settings.pace = settings.pace.with(&flags.pace);
+        settings.scrub &= !flags.no_scrub;
         settings
     }
 
@@ -125,6 +137,13 @@ impl Settings {
             .iter()
             .map(|name| GroupResource::parse(name))
             .collect()
+    }
+}
+
+impl Etcd {
+    /// Of the member on this machine.
+    pub(crate) fn data_dir(&self) -> Option<&Path> {
+        self.data_dir.as_deref()
     }
 }
 
@@ -217,6 +236,7 @@ struct FileEtcd {
     cert_file: Option<PathBuf>,
     key_file: Option<PathBuf>,
     prefix: Option<String>,
+    data_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -342,6 +362,7 @@ impl File {
             cert: or(&flags.etcd.cert, self.etcd.cert_file),
             key: or(&flags.etcd.key, self.etcd.key_file),
             prefix: flags.etcd.prefix.clone().or(self.etcd.prefix),
+            data_dir: self.etcd.data_dir.map(absolute),
         };
         let copies = match flags.escrow_copy.is_empty() {
             true => self.escrow.copies,
@@ -372,6 +393,9 @@ impl File {
             hold: flags.hold.unwrap_or_default(),
             request_timeout: flags.request_timeout,
             load_timeout: flags.load_timeout,
+            snapshots: self.snapshots.dir.map(absolute),
+            plaintext_snapshots: flags.plaintext_snapshot,
+            scrub: !flags.no_scrub,
         })
     }
 
@@ -380,9 +404,6 @@ impl File {
         let refused = |field: &str| Err(Failure::unusable(format!("{field} is not there yet")));
         if !self.escrow.recipients.is_empty() {
             return refused("escrow.recipients");
-        }
-        if self.snapshots.dir.is_some() {
-            return refused("snapshots.dir");
         }
         let mut sockets = self
             .servers

@@ -10,7 +10,7 @@ use std::time::Instant;
 use stateright::{Checker, Expectation, HasDiscoveries, Model, Property};
 
 use super::chain::Stage;
-use super::step::{CensusFacts, Facts, Progress, RULES, Rule, ServerFacts, Step, decide};
+use super::step::{CensusFacts, Facts, Progress, RULES, Rule, ServerFacts, Snapshot, Step, decide};
 
 /// What a value is stored under.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -126,6 +126,9 @@ struct World {
     hold_over: bool,
     /// The last look before the first key leaves was had.
     is_dropping: bool,
+    has_snapshot_before: bool,
+    has_snapshot_after: bool,
+    is_scrubbed: bool,
     killed: bool,
     went_back: bool,
     rewrote_early: bool,
@@ -190,6 +193,7 @@ impl Rotation {
                     let mut world = start.clone();
                     world.is_minted = true;
                     world.escrowed = 1;
+                    world.has_snapshot_before = true;
                     world.objects = (0..self.objects).map(some_new(new)).collect();
                     world.objects.sort_unstable();
                     for (i, server) in world.servers.iter_mut().enumerate() {
@@ -220,6 +224,9 @@ impl Rotation {
             census: world.census,
             hold_over: world.hold_over,
             window_over: false,
+            snapshot_before_missing: !world.has_snapshot_before,
+            snapshot_after_missing: !world.has_snapshot_after,
+            scrub_missing: !world.is_scrubbed,
         }
     }
 }
@@ -257,6 +264,22 @@ impl World {
             }
             Run::Escrowed => {
                 self.is_minted = true;
+                Run::Idle
+            }
+            Run::Decided(Step::Snapshot(Snapshot::Before), _) => {
+                self.has_snapshot_before = true;
+                Run::Idle
+            }
+            // One that the new key alone does not read is none, and the run stops.
+            Run::Decided(Step::Snapshot(Snapshot::After), _) => match self.count(Under::Old) {
+                0 => {
+                    self.has_snapshot_after = true;
+                    Run::Idle
+                }
+                _ => Run::Down,
+            },
+            Run::Decided(Step::Scrub, _) => {
+                self.is_scrubbed = true;
                 Run::Idle
             }
             Run::Decided(Step::AddRead(i), Some(from)) => self.write(i, from, Stage::Reads),
@@ -349,6 +372,9 @@ impl Model for Rotation {
             escrowed: 0,
             hold_over: false,
             is_dropping: false,
+            has_snapshot_before: false,
+            has_snapshot_after: false,
+            is_scrubbed: false,
             killed: false,
             went_back: false,
             rewrote_early: false,
@@ -547,6 +573,20 @@ impl Model for Rotation {
                 "no key leaves before its hold is over",
                 |_, world: &World| !world.is_dropping || world.hold_over,
             ),
+            Property::always(
+                "nothing is changed before there is a snapshot of it",
+                |_, world: &World| {
+                    let is_changed = |it: &Server| it.file != Stage::Absent;
+                    world.has_snapshot_before || !world.servers.iter().any(is_changed)
+                },
+            ),
+            Property::always(
+                "no key leaves before there is a snapshot that does without",
+                |_, world: &World| !world.is_dropping || world.has_snapshot_after,
+            ),
+            Property::always("done is scrubbed", |_, world: &World| {
+                world.run != Run::Done || world.is_scrubbed
+            }),
             Property::sometimes(DONE, |_, world: &World| world.run == Run::Done),
             Property::sometimes("done after a kill", |_, world: &World| {
                 world.run == Run::Done && world.killed
@@ -643,7 +683,7 @@ fn no_rotation_strands_a_value() {
         );
         assert_eq!(broken, Vec::<String>::new(), "{servers} servers");
         println!(
-            "{servers} servers, {objects} objects, {left:?}: {states} states, 11 properties hold \
+            "{servers} servers, {objects} objects, {left:?}: {states} states, 14 properties hold \
              ({:.1} s)",
             start.elapsed().as_secs_f64()
         );

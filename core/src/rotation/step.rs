@@ -150,6 +150,13 @@ pub struct Facts {
     pub hold_over: bool,
     /// The maintenance window is closed.
     pub window_over: bool,
+    /// A snapshot from before was asked for, and this run has taken none.
+    pub snapshot_before_missing: bool,
+    /// A snapshot from after was asked for, and this run has taken none that can be restored without the
+    /// old key.
+    pub snapshot_after_missing: bool,
+    /// What is left of the old key was to be removed, and this run has not done it.
+    pub scrub_missing: bool,
 }
 
 /// What to do now. A number is an index into [`Facts::servers`].
@@ -157,6 +164,8 @@ pub struct Facts {
 pub enum Step {
     /// Make the key and put it into the escrow.
     Mint,
+    /// Take a snapshot, and prove that it can be restored.
+    Snapshot(Snapshot),
     /// Bring the server's file to [`Stage::Reads`].
     AddRead(usize),
     /// Bring the server's file to [`Stage::Writes`].
@@ -171,10 +180,31 @@ pub enum Step {
     Verify,
     /// Bring the server's file to [`Stage::Only`].
     DropRead(usize),
+    /// Remove what is left of the old key.
+    Scrub,
     /// Everything is proven.
     Done,
     /// The operator has to do something first.
     Stop(Stop),
+}
+
+/// Which of the two snapshots.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Snapshot {
+    /// What the servers' keys read before anything was changed.
+    Before,
+    /// What the new key alone reads.
+    After,
+}
+
+impl Snapshot {
+    /// As in `atrest/snapshots/v1`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Before => "before",
+            Self::After => "after",
+        }
+    }
 }
 
 /// What happens by itself.
@@ -234,22 +264,30 @@ pub(super) static RULES: &[Rule] = &[
         step: |facts| facts.key_missing.then_some(Step::Mint),
     },
     Rule {
-        name: "4. every server can read the new key before any writes with it",
+        name: "4. what the old key alone reads is kept before anything is changed",
+        step: |facts| {
+            let is_unchanged = facts.servers.iter().all(|it| it.file == Stage::Absent);
+            let missing = facts.snapshot_before_missing && is_unchanged;
+            missing.then_some(Step::Snapshot(Snapshot::Before))
+        },
+    },
+    Rule {
+        name: "5. every server can read the new key before any writes with it",
         step: |facts| at(facts, Stage::Absent).map(Step::AddRead),
     },
     Rule {
-        name: "5. a file counts when its server has loaded it; until then nothing further is changed",
+        name: "6. a file counts when its server has loaded it; until then nothing further is changed",
         step: |facts| {
             let behind = facts.servers.iter().position(|server| !server.loaded);
             behind.map(|server| Step::Await(Await::Load(server)))
         },
     },
     Rule {
-        name: "6. every server writes with the new key before anything is rewritten",
+        name: "7. every server writes with the new key before anything is rewritten",
         step: |facts| at(facts, Stage::Reads).map(Step::Promote),
     },
     Rule {
-        name: "7. from the barrier on the set of old values only shrinks, if every server stays itself",
+        name: "8. from the barrier on the set of old values only shrinks, if every server stays itself",
         step: |facts| {
             let writes = |it: &&ServerFacts| it.file == Stage::Writes;
             let disturbed = facts.servers.iter().filter(writes).any(|it| it.disturbed);
@@ -257,42 +295,53 @@ pub(super) static RULES: &[Rule] = &[
         },
     },
     Rule {
-        name: "8. everything is written again once, while requests in flight end",
+        name: "9. everything is written again once, while requests in flight end",
         step: |facts| (facts.progress.passes == 0).then_some(Step::Rewrite),
     },
     Rule {
-        name: "9. a write that began before the barrier may still end with the old key",
+        name: "10. a write that began before the barrier may still end with the old key",
         step: |facts| (!facts.in_flight_over).then_some(Step::Await(Await::InFlight)),
     },
     Rule {
-        name: "10. only etcd's own bytes count, and only fresh ones",
+        name: "11. only etcd's own bytes count, and only fresh ones",
         step: |facts| facts.census.is_none().then_some(Step::Verify),
     },
     Rule {
-        name: "11. what is left is rewritten a few times",
+        name: "12. what is left is rewritten a few times",
         step: |facts| {
             let again = facts.progress.passes < PASSES && facts.progress.set_aside == 0;
             (again && not_current(facts) > 0).then_some(Step::Rewrite)
         },
     },
     Rule {
-        name: "12. no key leaves while something stored needs it",
+        name: "13. no key leaves while something stored needs it",
         step: |facts| (not_current(facts) > 0).then_some(Step::Stop(Stop::NotCurrent)),
     },
     Rule {
-        name: "13. nor while something stored might",
+        name: "14. nor while something stored might",
         step: |facts| {
             let unread = facts.census.is_some_and(|census| census.unread > 0);
             unread.then_some(Step::Stop(Stop::Unread))
         },
     },
     Rule {
-        name: "14. the old key stays readable as long as the operator asked",
+        name: "15. what the new key alone reads is kept before the old one leaves",
+        step: |facts| {
+            let missing = facts.snapshot_after_missing;
+            missing.then_some(Step::Snapshot(Snapshot::After))
+        },
+    },
+    Rule {
+        name: "16. the old key stays readable as long as the operator asked",
         step: |facts| (!facts.hold_over).then_some(Step::Await(Await::Hold)),
     },
     Rule {
-        name: "15. the old key leaves one server after the other",
+        name: "17. the old key leaves one server after the other",
         step: |facts| at(facts, Stage::Writes).map(Step::DropRead),
+    },
+    Rule {
+        name: "18. what the old key could still open is removed at last",
+        step: |facts| facts.scrub_missing.then_some(Step::Scrub),
     },
 ];
 
@@ -326,6 +375,9 @@ impl Step {
         let least = facts.servers.iter().map(|server| server.file).min();
         match self {
             Self::Mint => State::Mint,
+            Self::Snapshot(Snapshot::Before) => State::SnapshotBefore,
+            Self::Snapshot(Snapshot::After) => State::SnapshotAfter,
+            Self::Scrub => State::Scrub,
             Self::AddRead(_) => State::AddRead,
             Self::Promote(_) | Self::RecordBarrier => State::Promote,
             Self::Rewrite => State::Rewrite,
@@ -370,6 +422,9 @@ mod tests {
             }),
             hold_over: true,
             window_over: false,
+            snapshot_before_missing: false,
+            snapshot_after_missing: false,
+            scrub_missing: false,
         }
     }
 
@@ -409,31 +464,47 @@ mod tests {
             ),
             (
                 4,
+                Facts {
+                    snapshot_before_missing: true,
+                    ..facts(&[server(Absent, true)])
+                },
+                Step::Snapshot(Snapshot::Before),
+            ),
+            (
+                5,
+                Facts {
+                    snapshot_before_missing: true,
+                    ..facts(&[server(Reads, true), server(Absent, true)])
+                },
+                Step::AddRead(1),
+            ),
+            (
+                5,
                 facts(&[server(Reads, true), server(Absent, true)]),
                 Step::AddRead(1),
             ),
             (
-                4,
+                5,
                 facts(&[server(Only, true), server(Absent, false)]),
                 Step::AddRead(1),
             ),
             (
-                5,
+                6,
                 facts(&[server(Reads, true), server(Reads, false)]),
                 Step::Await(Await::Load(1)),
             ),
             (
-                5,
+                6,
                 facts(&[server(Writes, false), server(Reads, true)]),
                 Step::Await(Await::Load(0)),
             ),
             (
-                6,
+                7,
                 facts(&[server(Writes, true), server(Reads, true)]),
                 Step::Promote(1),
             ),
             (
-                7,
+                8,
                 facts(&[
                     server(Only, true),
                     ServerFacts {
@@ -444,7 +515,7 @@ mod tests {
                 Step::RecordBarrier,
             ),
             (
-                8,
+                9,
                 Facts {
                     progress: progressed(0, 0),
                     in_flight_over: false,
@@ -453,7 +524,7 @@ mod tests {
                 Step::Rewrite,
             ),
             (
-                9,
+                10,
                 Facts {
                     in_flight_over: false,
                     ..writes()
@@ -461,18 +532,18 @@ mod tests {
                 Step::Await(Await::InFlight),
             ),
             (
-                10,
+                11,
                 Facts {
                     census: None,
                     ..writes()
                 },
                 Step::Verify,
             ),
-            (11, stale(1, 0), Step::Rewrite),
-            (12, stale(3, 0), Step::Stop(Stop::NotCurrent)),
-            (12, stale(1, 1), Step::Stop(Stop::NotCurrent)),
+            (12, stale(1, 0), Step::Rewrite),
+            (13, stale(3, 0), Step::Stop(Stop::NotCurrent)),
+            (13, stale(1, 1), Step::Stop(Stop::NotCurrent)),
             (
-                13,
+                14,
                 Facts {
                     census: census(0, 1),
                     ..writes()
@@ -480,7 +551,16 @@ mod tests {
                 Step::Stop(Stop::Unread),
             ),
             (
-                14,
+                15,
+                Facts {
+                    hold_over: false,
+                    snapshot_after_missing: true,
+                    ..writes()
+                },
+                Step::Snapshot(Snapshot::After),
+            ),
+            (
+                16,
                 Facts {
                     hold_over: false,
                     ..writes()
@@ -488,12 +568,20 @@ mod tests {
                 Step::Await(Await::Hold),
             ),
             (
-                15,
+                17,
                 facts(&[server(Only, true), server(Writes, true)]),
                 Step::DropRead(1),
             ),
             (
-                16,
+                18,
+                Facts {
+                    scrub_missing: true,
+                    ..facts(&[server(Only, true)])
+                },
+                Step::Scrub,
+            ),
+            (
+                19,
                 facts(&[server(Only, true), server(Only, true)]),
                 Step::Done,
             ),

@@ -1,0 +1,162 @@
+//! Snapshots of etcd around a rotation: one that the old key reads, before anything has the new one, and
+//! one that the new key alone reads, before the old one leaves. Each is opened and decrypted before it counts.
+
+use std::path::{Path, PathBuf};
+
+use atrest_core::at_rest::{Census, GroupResource, State};
+use atrest_core::encryption_config::EncryptionConfiguration;
+use atrest_core::rotation::Snapshot;
+use atrest_core::secret::Fingerprint;
+use atrest_files::Creation;
+use sha2::{Digest, Sha256};
+
+use super::manifest::{self, Entry};
+use crate::args::KmsSocket;
+use crate::etcd::{self, Counted, Keyspace, Prover, Question, census_of_file};
+use crate::kms;
+use crate::report::progress::Progress;
+use crate::report::verify::escape;
+use crate::status::Failure;
+
+/// Values that cannot be read, to name.
+const NAMED: usize = 20;
+
+/// A snapshot that is to be taken.
+pub(super) struct Taking<'a> {
+    pub(super) etcd: &'a mut etcd::Client,
+    pub(super) prefix: &'a str,
+    pub(super) dir: &'a Path,
+    pub(super) run: &'a str,
+    pub(super) which: Snapshot,
+    /// That has to read it.
+    pub(super) configuration: &'a EncryptionConfiguration,
+    pub(super) resources: &'a [GroupResource],
+    pub(super) sockets: &'a [KmsSocket],
+    pub(super) quiet: bool,
+}
+
+/// One that was taken, and can be restored.
+pub(super) struct Taken {
+    pub(super) path: PathBuf,
+    pub(super) sha256: Fingerprint,
+    pub(super) revision: i64,
+    pub(super) values: u64,
+    /// Values in it that nothing encrypts, of resources that the configuration covers.
+    pub(super) plaintext: u64,
+}
+
+/// Where it is.
+pub(super) fn path(dir: &Path, run: &str, which: Snapshot) -> PathBuf {
+    dir.join(format!("{run}.{}.db", which.name()))
+}
+
+impl Taking<'_> {
+    /// Takes it, proves that it can be restored, and lists it. One that cannot be is removed.
+    pub(super) async fn take(mut self) -> Result<Taken, Failure> {
+        let path = path(self.dir, self.run, self.which);
+        atrest_files::create_private_directory(self.dir).map_err(unwritten)?;
+        // What a run left that was killed before it could say that it has one.
+        atrest_files::remove(&path).map_err(unwritten)?;
+        let sha256 = self.save(&path).await?;
+        let rehearsed = self.rehearse(&path).await;
+        let counted = match rehearsed {
+            Ok(counted) => counted,
+            Err(failure) => {
+                atrest_files::remove(&path).map_err(unwritten)?;
+                return Err(failure);
+            }
+        };
+        let census = &counted.census;
+        manifest::list(
+            self.dir,
+            Entry::new(
+                self.run,
+                self.which,
+                &path,
+                sha256,
+                &counted,
+                self.configuration,
+            ),
+        )?;
+        Ok(Taken {
+            path,
+            sha256,
+            revision: counted.revision,
+            values: self.covered(census).map(|it| it.total()).sum(),
+            plaintext: census.count(State::Plaintext),
+        })
+    }
+
+    async fn save(&mut self, path: &Path) -> Result<Fingerprint, Failure> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let progress = Progress::of_bytes(&name, self.quiet);
+        let mut file = Creation::begin(path).map_err(unwritten)?;
+        let mut digest = Sha256::new();
+        let write = |piece: &[u8]| {
+            digest.update(piece);
+            file.append(piece).map_err(unwritten)
+        };
+        self.etcd.snapshot(&progress, write).await?;
+        file.finish().map_err(unwritten)?;
+        Ok(Fingerprint::from(<[u8; 32]>::from(digest.finalize())))
+    }
+
+    /// Whether every value of the rotated resources can be read. The file's own hash is checked with it.
+    async fn rehearse(&self, path: &Path) -> Result<Counted, Failure> {
+        let key_ids = kms::key_ids(self.configuration, self.sockets).await;
+        let question = Question {
+            and_others: true,
+            ..Question::of(
+                self.prefix,
+                self.resources,
+                self.configuration,
+                &key_ids,
+                NAMED,
+            )
+        };
+        let plugins = kms::Unwrapper::new(self.configuration, self.sockets, key_ids.clone());
+        let prover = Prover::new(vec![(self.configuration, plugins)]);
+        let keyspace = Keyspace::snapshot(path, self.quiet)?;
+        let counted = census_of_file(keyspace, &question, Some(prover), false)?;
+        let unreadable: u64 = self
+            .covered(&counted.census)
+            .map(|it| it.unreadable())
+            .sum();
+        let unread: u64 = self
+            .covered(&counted.census)
+            .map(|it| it.count(State::Unread))
+            .sum();
+        if unreadable + unread == 0 {
+            return Ok(counted);
+        }
+        let with = match self.which {
+            Snapshot::Before => "with the servers' keys",
+            Snapshot::After => "with the new key alone",
+        };
+        let mut message = format!(
+            "a snapshot of etcd could not be restored {with}: {unreadable} values cannot be read, and of \
+             {unread} nothing is known"
+        );
+        for value in counted.census.unreadable_listed() {
+            message += "\n  ";
+            message += &escape(&String::from_utf8_lossy(&value.key));
+        }
+        Err(Failure::stopped(message).hint(
+            "the snapshot is removed; mend what is named, then atrest rotate resume takes another one",
+        ))
+    }
+
+    fn covered<'c>(
+        &'c self,
+        census: &'c Census,
+    ) -> impl Iterator<Item = &'c atrest_core::at_rest::ResourceCensus> {
+        let is_covered =
+            |it: &&atrest_core::at_rest::ResourceCensus| self.resources.contains(&it.resource);
+        census.resources.iter().filter(is_covered)
+    }
+}
+
+fn unwritten(error: atrest_files::Error) -> Failure {
+    Failure::stopped(format!("the snapshot of etcd cannot be kept: {error}"))
+        .hint("nothing half is left; make room in snapshots.dir, then atrest rotate resume")
+}
