@@ -172,6 +172,8 @@ struct Rotation {
     servers: usize,
     from: Origin,
     objects: usize,
+    /// Whether snapshots and a scrub were asked for.
+    keeps: bool,
     left: Left,
     rules: Vec<&'static Rule>,
 }
@@ -372,9 +374,9 @@ impl Model for Rotation {
             escrowed: 0,
             hold_over: false,
             is_dropping: false,
-            has_snapshot_before: false,
-            has_snapshot_after: false,
-            is_scrubbed: false,
+            has_snapshot_before: !self.keeps,
+            has_snapshot_after: !self.keeps,
+            is_scrubbed: !self.keeps,
             killed: false,
             went_back: false,
             rewrote_early: false,
@@ -626,8 +628,8 @@ const SOME: Left = Left {
 /// The properties that do not hold, and how many states were seen.
 fn check(
     from: Origin,
-    servers: usize,
-    objects: usize,
+    (servers, objects): (usize, usize),
+    keeps: bool,
     left: Left,
     rules: Vec<&'static Rule>,
 ) -> (Vec<String>, usize) {
@@ -635,6 +637,7 @@ fn check(
         servers,
         from,
         objects,
+        keeps,
         left,
         rules,
     };
@@ -664,27 +667,39 @@ fn no_rotation_strands_a_value() {
         returns: 1,
         ..SOME
     };
-    let mut sizes = vec![(0, 0, SOME), (1, 2, SOME), (2, 2, SOME), (3, 4, few)];
+    let mut sizes = vec![
+        (0, 0, true, SOME),
+        (1, 2, true, SOME),
+        (2, 1, true, few),
+        (2, 2, false, SOME),
+        (3, 4, false, few),
+    ];
     if std::env::var_os("ATREST_LONG").is_some() {
         let more = Left {
             restarts: 0,
             ..SOME
         };
-        sizes.extend([(1, 4, SOME), (2, 4, SOME), (3, 4, more)]);
+        sizes.extend([
+            (1, 4, true, SOME),
+            (2, 4, false, SOME),
+            (2, 4, true, more),
+            (3, 4, false, more),
+        ]);
     }
-    for (servers, objects, left) in sizes {
+    for (servers, objects, keeps, left) in sizes {
         let start = Instant::now();
         let (broken, states) = check(
             Origin::TheStart,
-            servers,
-            objects,
+            (servers, objects),
+            keeps,
             left,
             RULES.iter().collect(),
         );
         assert_eq!(broken, Vec::<String>::new(), "{servers} servers");
         println!(
-            "{servers} servers, {objects} objects, {left:?}: {states} states, 14 properties hold \
+            "{servers} servers, {objects} objects, {}, {left:?}: {states} states, 14 properties hold \
              ({:.1} s)",
+            if keeps { "snapshots and scrub" } else { "bare" },
             start.elapsed().as_secs_f64()
         );
     }
@@ -700,7 +715,7 @@ fn no_rollback_strands_a_value() {
     };
     for (servers, objects) in [(1, 4), (2, 4), (3, 2)] {
         let rules = RULES.iter().collect();
-        let (broken, states) = check(Origin::AnyStep, servers, objects, left, rules);
+        let (broken, states) = check(Origin::AnyStep, (servers, objects), true, left, rules);
         assert_eq!(broken, Vec::<String>::new(), "{servers} servers");
         println!("back, {servers} servers, {objects} objects, {left:?}: {states} states");
     }
@@ -717,7 +732,7 @@ fn no_rule_can_be_left_out() {
         let sizes = [(0, 0), (1, 1), (2, 1)];
         let broken = sizes
             .into_iter()
-            .map(|(servers, objects)| check(Origin::TheStart, servers, objects, SOME, rules()).0)
+            .map(|size| check(Origin::TheStart, size, true, SOME, rules()).0)
             .find(|broken| !broken.is_empty());
         println!(
             "without {:?}: {:?}",

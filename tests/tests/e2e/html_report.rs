@@ -85,7 +85,7 @@ async fn a_run_is_one_page_that_a_browser_draws_without_asking_anybody() {
     let kept = std::env::var_os("ATREST_SCREENSHOTS").map(std::path::PathBuf::from);
     let shots = kept.unwrap_or_else(|| folder.path().to_owned());
     fs::create_dir_all(&shots).unwrap();
-    for (name, theme) in [("light", "0"), ("dark", "1")] {
+    for (name, theme) in [("dark", "0"), ("light", "1")] {
         let shot = shots.join(format!("rotation-{name}.png"));
         let to = format!("--screenshot={}", shot.display());
         let theme = format!("--blink-settings=preferredColorScheme={theme}");
