@@ -274,8 +274,8 @@ fn span(milliseconds: i64) -> String {
     let seconds = milliseconds as f64 / 1000.0;
     match milliseconds {
         ..10_000 => format!("{seconds:.1} s"),
-        ..120_000 => format!("{seconds:.0} s"),
-        ..7_200_000 => format!("{:.0} min", seconds / 60.0),
+        10_000..120_000 => format!("{seconds:.0} s"),
+        120_000..7_200_000 => format!("{:.0} min", seconds / 60.0),
         _ => format!("{:.1} h", seconds / 3600.0),
     }
 }

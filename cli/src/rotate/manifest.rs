@@ -33,6 +33,10 @@ pub(super) struct Entry {
     sha256: String,
     revision: i64,
     cluster_uid: Option<String>,
+    /// To recipients of the escrow, in the age format. Then keys are those of etcd at this revision, just
+    /// before it was taken.
+    #[serde(default)]
+    encrypted: bool,
     /// Values in plaintext, of resources that the configuration covers.
     plaintext: u64,
     keys: Vec<Key>,
@@ -81,6 +85,7 @@ impl Entry {
             sha256: sha256.to_string(),
             revision: counted.revision,
             cluster_uid: counted.cluster_uid.clone(),
+            encrypted: path.extension().is_some_and(|it| it == "age"),
             plaintext: counted.census.count(atrest_core::at_rest::State::Plaintext),
             keys: keys.into_iter().collect(),
         }

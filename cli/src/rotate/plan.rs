@@ -354,7 +354,10 @@ fn chains(file: &Loaded, selection: &Selection, target: &Target) -> Result<Vec<C
 
 /// A snapshot outlives the run, and whoever gets hold of it reads what nothing encrypts.
 fn refuse_plaintext(settings: &Settings, census: &Census, target: &Target) -> Result<(), Failure> {
-    if settings.snapshots.is_none() || settings.plaintext_snapshots {
+    if settings.snapshots.is_none()
+        || settings.plaintext_snapshots
+        || !settings.recipients.is_empty()
+    {
         return Ok(());
     }
     let message = match (census.count(ValueState::Plaintext), target) {
@@ -363,7 +366,8 @@ fn refuse_plaintext(settings: &Settings, census: &Census, target: &Target) -> Re
         (0, _) => return Ok(()),
     };
     Err(Failure::unusable(message).hint(
-        "say --plaintext-snapshot where that is meant, or leave snapshots.dir out; nothing was changed",
+        "name escrow.recipients, to whom it is encrypted; say --plaintext-snapshot where plaintext is \
+         meant; or leave snapshots.dir out. Nothing was changed",
     ))
 }
 

@@ -10,6 +10,7 @@ use atrest_core::rotation::chain::Local;
 use serde::{Deserialize, Serialize};
 use serde_yaml::with::singleton_map;
 
+use super::recipients::Recipients;
 use super::reload::Reload;
 use super::rewrite::Pace;
 use crate::args::{Engine, EtcdFlags, RotateFlags};
@@ -34,6 +35,9 @@ pub(crate) struct Settings {
     pub(crate) hold: Duration,
     pub(crate) request_timeout: Duration,
     pub(crate) load_timeout: Duration,
+    /// Whom copies of the key, and snapshots in plaintext, are encrypted to.
+    #[serde(default)]
+    pub(crate) recipients: Vec<String>,
     /// Where snapshots of etcd are kept, if any are taken.
     #[serde(default)]
     pub(crate) snapshots: Option<PathBuf>,
@@ -314,6 +318,7 @@ impl File {
     fn settings(self, flags: &RotateFlags) -> Result<Settings, Failure> {
         self.refuse_what_is_not_there_yet()?;
         self.check_servers()?;
+        Recipients::parse(&self.escrow.recipients)?;
         if flags.engine == Engine::Svm && (flags.until.is_some() || flags.max_duration.is_some()) {
             return Err(
                 Failure::unusable("--engine svm cannot be stopped when a window closes")
@@ -393,6 +398,7 @@ impl File {
             hold: flags.hold.unwrap_or_default(),
             request_timeout: flags.request_timeout,
             load_timeout: flags.load_timeout,
+            recipients: self.escrow.recipients,
             snapshots: self.snapshots.dir.map(absolute),
             plaintext_snapshots: flags.plaintext_snapshot,
             scrub: !flags.no_scrub,
@@ -402,9 +408,6 @@ impl File {
     /// A field that would be ignored is worse than one that is refused.
     fn refuse_what_is_not_there_yet(&self) -> Result<(), Failure> {
         let refused = |field: &str| Err(Failure::unusable(format!("{field} is not there yet")));
-        if !self.escrow.recipients.is_empty() {
-            return refused("escrow.recipients");
-        }
         let mut sockets = self
             .servers
             .iter()

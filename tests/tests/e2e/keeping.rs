@@ -4,7 +4,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use atrest_tests::atrest::{self, Ended};
@@ -206,6 +206,86 @@ async fn snapshots_are_kept_that_can_be_restored_with_the_keys_that_they_name() 
     stored.assert_readable(&client).await;
 }
 
+/// Judged by age itself, which is not the library that encrypts here.
+#[tokio::test(flavor = "multi_thread")]
+async fn plaintext_and_copies_of_keys_are_for_their_recipients_alone() {
+    if !packages::available(&[("age", "age"), ("age-keygen", "age")]) {
+        return;
+    }
+    let kept = Kept::start(Options::default());
+    FEW.store(&kept.plane.client(0).await, "sealed")
+        .await
+        .unwrap();
+    let identity = kept.plane.directory().join("identity");
+    let mut keygen = Command::new("age-keygen");
+    let made = keygen.arg("-o").arg(&identity).output().unwrap();
+    let told = String::from_utf8(made.stderr).unwrap();
+    let recipient = told.trim().strip_prefix("Public key: ").unwrap();
+    let mut text = fs::read_to_string(&kept.file).unwrap();
+    text += &format!("escrow: {{recipients: [{recipient}]}}\n");
+    fs::write(&kept.file, &text).unwrap();
+    let decrypt = |path: &Path| {
+        let mut age = Command::new("age");
+        let opened = age
+            .arg("-d")
+            .arg("-i")
+            .arg(&identity)
+            .arg(path)
+            .output()
+            .unwrap();
+        assert!(opened.status.success(), "{}: {opened:?}", path.display());
+        opened.stdout
+    };
+
+    let done = kept.rotate("run", &["--to", "secretbox"]).expect(0);
+    assert!(!done.stderr.contains("are in plaintext"), "{}", done.stderr);
+    let manifest = kept.manifest();
+    let [before, after] = &manifest[..] else {
+        panic!("{manifest:?}");
+    };
+    assert_eq!(
+        (&before["encrypted"], &after["encrypted"]),
+        (&true.into(), &false.into())
+    );
+    assert_eq!(before["plaintext"], 60);
+    let opened = kept.plane.directory().join("opened.db");
+    let sealed = kept.dir.join(before["file"].as_str().unwrap());
+    fs::write(&opened, decrypt(&sealed)).unwrap();
+    let bytes = fs::read(&sealed).unwrap();
+    assert!(
+        !bytes.windows(7).any(|it| it == b"sealed-"),
+        "names are seen in it"
+    );
+    let paths = [kept.config(), &opened].map(|it| it.display().to_string());
+    let counted = atrest::run(["verify", "--config", &paths[0], "--snapshot", &paths[1]]);
+    assert!(counted.expect(1).stdout.contains("60  plaintext  identity"));
+    kept.rehearse(after, kept.config()).expect(0);
+
+    // The key itself: one file to go on with, and a copy that nobody here reads.
+    let state = kept.plane.directory().join("state");
+    let only = |folder: &str| {
+        let mut entries = fs::read_dir(state.join(folder)).unwrap();
+        let path = entries.next().unwrap().unwrap().path();
+        assert!(entries.next().is_none(), "{folder}");
+        path
+    };
+    let (plain, copy) = (only("escrow"), only("escrow-copy"));
+    assert_eq!(copy.extension().unwrap(), "age");
+    assert_eq!(decrypt(&copy), fs::read(&plain).unwrap());
+
+    // What is no recipient is not shown: it may be a private key.
+    let private = fs::read_to_string(&identity).unwrap();
+    let private = private.lines().last().unwrap();
+    fs::write(&kept.file, text.replace(recipient, private)).unwrap();
+    let refused = kept.rotate("plan", &[]).expect(2);
+    assert!(
+        refused.stderr.contains("no recipient of age"),
+        "{}",
+        refused.stderr
+    );
+    assert!(!refused.stderr.contains(private));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_at_the_snapshots_leaves_nothing_half() {
     if !rustix::process::geteuid().is_root() || !packages::available(&[("unshare", "util-linux")]) {
@@ -243,7 +323,7 @@ async fn a_full_disk_at_the_snapshots_leaves_nothing_half() {
 }
 
 /// Starts another member of the control plane's etcd, and waits until it serves.
-fn add_member(plane: &ControlPlane, name: &str) -> String {
+fn add_member(plane: &ControlPlane, name: &str) -> Child {
     let [client, peer] = [(); 2].map(|()| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         format!("https://{}", listener.local_addr().unwrap())
@@ -295,13 +375,13 @@ fn add_member(plane: &ControlPlane, name: &str) -> String {
     etcd.stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
         .stderr(log);
-    plane.spawn(&mut etcd).unwrap();
+    let member = plane.spawn(&mut etcd).unwrap();
     let mut health = plane.etcdctl();
     health.args(["--endpoints", &client, "endpoint", "health"]);
     while !health.output().unwrap().status.success() {
         assert!(Instant::now() < deadline, "{name} does not serve");
     }
-    client
+    member
 }
 
 /// How many copies under a key `verify --history` finds in a snapshot of the running etcd.
@@ -330,8 +410,7 @@ fn copies_under(plane: &ControlPlane, config: &Path, key: &str) -> u64 {
 async fn what_the_old_key_opens_is_removed_from_three_members_of_etcd() {
     let kept = Kept::start(Options::default());
     let plane = &kept.plane;
-    add_member(plane, "second");
-    add_member(plane, "third");
+    let others = ["second", "third"].map(|name| add_member(plane, name));
     let client = plane.client(0).await;
     let stored = FEW.store(&client, "scrubbed").await.unwrap();
     let more = ["--to", "secretbox", "--plaintext-snapshot", "--no-scrub"];
@@ -376,4 +455,8 @@ async fn what_the_old_key_opens_is_removed_from_three_members_of_etcd() {
     let prefix = format!("k8s:enc:secretbox:v1:{}:", key_names(kept.config())[0]);
     stored_values::assert_prefix(plane, stored.len(), &prefix);
     stored.assert_readable(&client).await;
+    for mut member in others {
+        member.kill().unwrap();
+        member.wait().unwrap();
+    }
 }

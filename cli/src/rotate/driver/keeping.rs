@@ -1,14 +1,18 @@
 //! The steps around the rotation itself: what is kept of before and after, and what is removed at last.
 
+use atrest_core::at_rest::State;
 use atrest_core::rotation::Snapshot;
 use atrest_core::rotation::chain::Stage;
 
 use super::super::journal::Record;
 use super::super::observe::Observed;
+use super::super::recipients::Recipients;
 use super::super::snapshots::Taking;
 use super::super::{escrow, hand, scrub};
 use super::{Run, first_file};
 use crate::args::EtcdFlags;
+use crate::etcd::{self, Question};
+use crate::kms;
 use crate::report::verify::{escape, name_of};
 use crate::status::Failure;
 
@@ -59,6 +63,24 @@ impl Run<'_> {
         };
         let flags = EtcdFlags::from(&self.settings.etcd);
         let sockets = hand::sockets(&self.settings);
+        let key_ids = kms::key_ids(&configuration, &sockets).await;
+        let question = Question::of(
+            flags.prefix(),
+            &selection.resources,
+            &configuration,
+            &key_ids,
+            0,
+        );
+        let counted = etcd::census(&mut self.reached.etcd, &question, None).await?;
+        let recipients = Recipients::parse(&self.settings.recipients)?;
+        let is_plain = counted.census.count(State::Plaintext) > 0;
+        if is_plain && recipients.is_empty() && !self.settings.plaintext_snapshots {
+            return Err(Failure::stopped("the snapshot would hold values in plaintext").hint(
+                "nobody said --plaintext-snapshot, and there are no escrow.recipients; rewrite them \
+                 first, or begin another run with one of these",
+            ));
+        }
+        let recipients = (is_plain && !recipients.is_empty()).then_some(&recipients);
         let taking = Taking {
             etcd: &mut self.reached.etcd,
             prefix: flags.prefix(),
@@ -68,6 +90,8 @@ impl Run<'_> {
             configuration: &configuration,
             resources: &selection.resources,
             sockets: &sockets,
+            recipients,
+            counted,
             quiet: self.global.quiet,
         };
         let taken = taking.take().await?;
@@ -78,17 +102,18 @@ impl Run<'_> {
             revision: taken.revision,
             plaintext: taken.plaintext,
         })?;
-        let with = match which {
-            Snapshot::Before => "the servers' keys",
-            Snapshot::After => "the new key alone",
+        let how = match (recipients, which) {
+            (Some(_), _) => "encrypted to the recipients of the escrow, and whole",
+            (None, Snapshot::Before) => "all readable with the servers' keys",
+            (None, Snapshot::After) => "all readable with the new key alone",
         };
         self.say(&format!(
-            "{}: etcd at revision {}, {} values, all readable with {with}",
+            "{}: etcd at revision {}, {} values, {how}",
             taken.path.display(),
             taken.revision,
             taken.values
         ));
-        if taken.plaintext > 0 {
+        if taken.plaintext > 0 && recipients.is_none() {
             self.say(&format!(
                 "warning: {} values in it are in plaintext; destroy it once it is not needed",
                 taken.plaintext
