@@ -13,6 +13,11 @@ const KEY_ID_STATUS: &str =
     "apiserver_envelope_encryption_key_id_hash_status_last_timestamp_seconds";
 const STARTED: &str = "process_start_time_seconds";
 const RELOADS: &str = "apiserver_encryption_config_controller_automatic_reloads_total";
+const RELOADED_AT: &str =
+    "apiserver_encryption_config_controller_automatic_reload_last_timestamp_seconds";
+/// Every queue has it; that of the controller which looks at the file gets an entry for each look.
+const LOOKS: &str = "workqueue_adds_total";
+const CONTROLLER: &str = "encryption-provider-config-automatic-reload-controller";
 /// Of Kubernetes 1.28 to 1.33; since 1.30 beside the other one.
 const RELOADS_BEFORE: &str =
     "apiserver_encryption_config_controller_automatic_reload_success_total";
@@ -25,6 +30,12 @@ pub(crate) struct Metrics {
     /// The SHA-256, in hex, of the EncryptionConfiguration that it has loaded; `None` before
     /// Kubernetes 1.34, and where no file is configured.
     pub(crate) loaded_config: Option<String>,
+    /// How often it has looked whether its file is another; `None` where it does not do that by itself.
+    pub(crate) looks: Option<u64>,
+    /// Files that it looked at and did not load.
+    pub(crate) failed_reloads: u64,
+    /// When it last loaded one, as it says it.
+    reloaded_at: Option<String>,
     /// Values that were read without an error, by resource and prefix. Before Kubernetes 1.32 of no
     /// resource.
     reads: BTreeMap<(Option<String>, String), u64>,
@@ -50,6 +61,11 @@ impl Process {
             started: started.into(),
             reloads,
         }
+    }
+
+    /// When it began, in seconds since 1970.
+    pub(crate) fn start(&self) -> Option<f64> {
+        self.started.parse().ok()
     }
 
     /// The same process has loaded another file than it had then.
@@ -84,7 +100,17 @@ impl Metrics {
             };
             match name {
                 STARTED => metrics.process.started = sample.value.to_owned(),
-                RELOADS if sample.label("status") != Some("success") => {}
+                RELOADS if sample.label("status") != Some("success") => {
+                    metrics.failed_reloads += sample.count();
+                }
+                LOOKS if sample.label("name") == Some(CONTROLLER) => {
+                    metrics.looks = Some(sample.count());
+                }
+                LOOKS => {}
+                RELOADED_AT if sample.label("status") == Some("success") => {
+                    metrics.reloaded_at = Some(sample.value.to_owned());
+                }
+                RELOADED_AT => {}
                 RELOADS | RELOADS_BEFORE => {
                     metrics.process.reloads = metrics.process.reloads.max(sample.count());
                 }
@@ -99,6 +125,11 @@ impl Metrics {
             .map(|(provider, (_, hash))| (provider, hash));
         metrics.current_key_ids = newest.collect();
         metrics
+    }
+
+    /// When it last loaded a file that had changed, in seconds since 1970.
+    pub(crate) fn reloaded_at(&self) -> Option<f64> {
+        self.reloaded_at.as_ref()?.parse().ok()
     }
 
     fn note_config(&mut self, sample: &Sample<'_>) {
@@ -200,6 +231,8 @@ impl<'t> Sample<'t> {
             STARTED,
             RELOADS,
             RELOADS_BEFORE,
+            RELOADED_AT,
+            LOOKS,
         ];
         if !known.contains(&name) {
             return None;

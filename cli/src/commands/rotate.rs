@@ -198,11 +198,12 @@ async fn drive(
     let proof = run.drive().await?;
     if global.output == Output::Text {
         report::text(&format!(
-            "run {}: done; at revision {} all {} values are {}\n",
+            "run {}: done; at revision {} all {} values are {}\n{}\n",
             proof.run,
             proof.revision,
             proof.census.total(),
             proof.under,
+            proof.took,
         ))?;
         report::text(&format!("certificate: {}\n", proof.certificate.display()))?;
         return Ok(ExitStatus::Done);

@@ -1,8 +1,9 @@
 //! Observes, asks `core::rotation` for the next step, does it, and again.
 
 mod keeping;
+mod load;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use atrest_core::rotation::chain::{Local, Selection, Stage, Target};
 use atrest_core::rotation::{Await, CensusFacts, Facts, ServerFacts, State, Step, Stop, next};
 
 use self::keeping::Kept;
+use self::load::Loads;
 use super::barrier::Barrier;
 use super::certificate;
 use super::counts::Counts;
@@ -23,7 +25,7 @@ use super::lease::Lease;
 use super::manual;
 use super::observe::{Observed, Reached, alive_servers, check_count, observe, stored_here};
 use super::rewrite::SetAside;
-use super::settings::{Server, Settings, To};
+use super::settings::{Settings, To};
 use super::stage_name;
 use super::target::{kms_provider, no_provider_in_use, provider_in_use};
 use super::window::Window;
@@ -35,9 +37,6 @@ use crate::kms;
 use crate::report;
 use crate::report::progress::Progress;
 use crate::status::Failure;
-
-/// Between two looks at a server that has not loaded its file yet.
-const LOOK: Duration = Duration::from_millis(250);
 
 /// A census older than this is no ground to remove a key on (promise I1).
 const FRESH: Duration = Duration::from_secs(60);
@@ -63,10 +62,8 @@ pub(crate) struct Run<'a> {
     window: Window,
     /// When the barrier was recorded, or later: when this process began.
     barrier_seen: Instant,
-    /// Since when the server that is waited for has not loaded its file.
-    waiting: Option<Instant>,
-    /// Servers that this process has told to load a file, and that file's hash.
-    reloaded: BTreeSet<(usize, String)>,
+    loads: Loads,
+    began: Instant,
     state: Option<State>,
     global: &'a Global,
 }
@@ -78,6 +75,8 @@ pub(crate) struct Proof {
     pub(crate) under: &'static str,
     pub(crate) revision: i64,
     pub(crate) census: Census,
+    /// How long this process took, waiting apart from work.
+    pub(crate) took: String,
     /// Where its certificate is.
     pub(crate) certificate: PathBuf,
 }
@@ -128,8 +127,8 @@ impl<'a> Run<'a> {
             alive: 0,
             window,
             barrier_seen: Instant::now(),
-            waiting: None,
-            reloaded: BTreeSet::new(),
+            loads: Loads::default(),
+            began: Instant::now(),
             state: None,
             global,
         })
@@ -159,11 +158,14 @@ impl<'a> Run<'a> {
             if !matches!(step, Step::Stop(_)) {
                 self.enter(step.state(&facts))?;
             }
+            if !matches!(step, Step::Await(Await::Load(_))) {
+                self.loads.ended();
+            }
             match step {
                 Step::Mint => self.mint(&observed)?,
-                Step::AddRead(i) => self.write(i, &observed, Stage::Reads).await?,
-                Step::Promote(i) => self.write(i, &observed, Stage::Writes).await?,
-                Step::DropRead(i) => self.write(i, &observed, Stage::Only).await?,
+                Step::AddRead(i) => self.push(i, &facts, &observed, Stage::Reads).await?,
+                Step::Promote(i) => self.push(i, &facts, &observed, Stage::Writes).await?,
+                Step::DropRead(i) => self.push(i, &facts, &observed, Stage::Only).await?,
                 Step::Await(Await::Load(i)) => self.await_load(i, &observed).await?,
                 Step::Await(Await::InFlight) => self.await_in_flight().await,
                 Step::Await(Await::Hold) => {
@@ -177,9 +179,6 @@ impl<'a> Run<'a> {
                 Step::Verify => self.verify(&observed).await?,
                 Step::Stop(stop) => return Err(self.stopped(stop)),
                 Step::Done => return Ok(()),
-            }
-            if !matches!(step, Step::Await(Await::Load(_))) {
-                self.waiting = None;
             }
         }
     }
@@ -252,6 +251,7 @@ impl<'a> Run<'a> {
             });
             observed.push(seen);
         }
+        self.note_loads(&observed, &servers);
         let census = self
             .census
             .as_ref()
@@ -414,114 +414,8 @@ impl<'a> Run<'a> {
             Failure::stopped(error).hint("the file is as it was; atrest rotate resume goes on")
         })?;
         self.say(&format!("{}: wrote {}", server.name, server.file.display()));
+        self.loads.wrote(i);
         Ok(())
-    }
-
-    /// Has the operator copy the file of another server, which is at the stage already.
-    fn ask(&mut self, i: usize, observed: &[Observed], stage: Stage) -> Result<(), Failure> {
-        let server = &self.settings.servers[i];
-        let mut reachable = Vec::new();
-        for file in observed.iter().filter_map(|seen| seen.file.as_ref()) {
-            reachable.push((
-                file.fingerprint.to_string(),
-                self.stage(&file.configuration)?,
-            ));
-        }
-        let Some(from) = manual::source(stage, &reachable) else {
-            return Err(Failure::stopped(format!(
-                "{} runs with a file that the others' do not follow on: what it has written may be under \
-                 a key that has left them",
-                server.name
-            ))
-            .hint("atrest rotate rollback brings that key back into every file"));
-        };
-        let (sha256, stage) = &reachable[from];
-        let instruction = manual::instruction(server, &self.settings.servers[from], sha256);
-        self.census = None;
-        self.journal.append(Record::Write {
-            server: server.name.clone(),
-            stage: stage_name(*stage).into(),
-            sha256: sha256.clone(),
-            before: observed[i].process().cloned(),
-        })?;
-        self.say(&instruction);
-        Ok(())
-    }
-
-    async fn await_load(&mut self, i: usize, observed: &[Observed]) -> Result<(), Failure> {
-        let (seen, server) = (&observed[i], &self.settings.servers[i]);
-        self.note_placed(&server.name.clone(), seen)?;
-        let (seen, server) = (&observed[i], &self.settings.servers[i]);
-        let since = match self.waiting {
-            Some(since) => since,
-            None => {
-                self.say(&format!(
-                    "{}: waiting until it has loaded its file",
-                    server.name
-                ));
-                *self.waiting.insert(Instant::now())
-            }
-        };
-        if since.elapsed() > self.settings.load_timeout {
-            return Err(self.not_loaded(server, seen));
-        }
-        if let (Some(file), Some(machine)) = (&seen.file, &self.reached.machines[i])
-            && self.reloaded.insert((i, file.fingerprint.to_string()))
-        {
-            let sha256 = file.fingerprint.to_string();
-            let reload = server.reload.trigger(&server.name, machine, &sha256);
-            reload.await?;
-        }
-        tokio::time::sleep(LOOK).await;
-        Ok(())
-    }
-
-    /// The look that found a server with its new file in place: for one that cannot say what it has loaded,
-    /// a later start is the evidence.
-    fn note_placed(&mut self, name: &str, seen: &Observed) -> Result<(), Failure> {
-        let written = Written::of(&self.journal.records, name);
-        let (Some(file), Some(metrics), Some(written)) = (&seen.file, &seen.metrics, written)
-        else {
-            return Ok(());
-        };
-        if written.lacks_placed(&file.fingerprint, metrics) {
-            self.journal.append(Record::Placed {
-                server: name.into(),
-                process: metrics.process.clone(),
-            })?;
-        }
-        Ok(())
-    }
-
-    fn not_loaded(&self, server: &Server, seen: &Observed) -> Failure {
-        let Server { name, file, .. } = server;
-        let asked = manual::Asked::of(&self.journal.records, name);
-        let sha256 = match &seen.file {
-            Some(file) => file.fingerprint.to_string(),
-            None => asked.map(|asked| asked.sha256).unwrap_or_default(),
-        };
-        let short = |sha256: &str| sha256.chars().take(8).collect::<String>();
-        let why = match (seen.process(), seen.loaded()) {
-            (None, _) => "it cannot be reached".to_owned(),
-            (Some(_), None) => "it reports no hash of a loaded configuration".to_owned(),
-            (Some(_), Some(loaded)) if loaded == sha256 => "it is not ready".to_owned(),
-            (Some(_), Some(loaded)) => format!("it runs with {}", short(loaded)),
-        };
-        let failure = Failure::stopped(format!(
-            "{name} has not loaded {} ({}): {why}",
-            file.display(),
-            short(&sha256),
-        ));
-        match &seen.file {
-            Some(_) => failure.hint(
-                "check that it runs with --encryption-provider-config-automatic-reload=true and \
-                 reads this very file, and look at its log; then atrest rotate resume",
-            ),
-            None => failure.hint(
-                "copy the file as you were told, SHA-256 and all, and see that the API server loads it; \
-                 then atrest rotate resume",
-            ),
-        }
     }
 
     async fn record_barrier(&mut self, observed: &[Observed]) -> Result<(), Failure> {
@@ -623,13 +517,15 @@ impl<'a> Run<'a> {
         })
     }
 
-    async fn await_in_flight(&self) {
+    async fn await_in_flight(&mut self) {
         let left = self.in_flight_left();
         self.say(&format!(
             "waiting {:.0} s for writes that were in flight",
             left.as_secs_f64()
         ));
-        tokio::time::sleep(left.min(self.window.left())).await;
+        let left = left.min(self.window.left());
+        self.loads.for_requests += left;
+        tokio::time::sleep(left).await;
     }
 
     async fn verify(&mut self, observed: &[Observed]) -> Result<(), Failure> {
@@ -750,6 +646,7 @@ impl<'a> Run<'a> {
         let (census, revision, _) = self.census.take().ok_or_else(unproven)?;
         self.journal.append(Record::Done { revision })?;
         let under = self.under();
+        let took = self.loads.summary(self.began.elapsed());
         let released = self
             .lease
             .release(&self.reached.servers, State::Done.name());
@@ -760,6 +657,7 @@ impl<'a> Run<'a> {
         let certificate = certificate::write(&self.journal)?;
         Ok(Proof {
             under,
+            took,
             run: self.journal.run,
             revision,
             census,

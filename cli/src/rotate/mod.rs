@@ -14,6 +14,7 @@ mod manifest;
 mod manual;
 mod observe;
 mod plan;
+mod poll;
 mod recipients;
 mod reload;
 pub(crate) mod rewrite;

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::journal::{Journal, Record};
 use super::observe::connect;
+use super::poll;
 use crate::args::Global;
 use crate::machine::Machine;
 use crate::status::Failure;
@@ -74,10 +75,12 @@ impl Report {
                 None => None,
             };
             let file = file.map(|bytes| bytes.fingerprint().to_string());
-            let loaded = match connect(global, server).await {
-                Ok(api) => api.loaded_config().await.ok(),
+            let metrics = match connect(global, server).await {
+                Ok(api) => api.metrics().await.ok(),
                 Err(_) => None,
             };
+            let next_poll = metrics.as_ref().and_then(poll::next_look);
+            let loaded = metrics.map(|it| it.loaded_config);
             servers.push(Server {
                 name: server.name.clone(),
                 status: match &loaded {
@@ -87,7 +90,7 @@ impl Report {
                 },
                 file_sha256: file,
                 loaded_sha256: loaded.flatten(),
-                next_poll: None,
+                next_poll: next_poll.map(|at| format!("{at:.0}")),
             });
         }
         Ok(Self {
@@ -115,7 +118,11 @@ impl Report {
             "objects: {done} of {total} done, {set_aside} set aside"
         );
         for server in &self.servers {
-            let _ = writeln!(out, "{}: {}", server.name, server.status);
+            let next = server.next_poll.iter();
+            let next: String = next
+                .map(|at| format!(", looks at its file again at {at}"))
+                .collect();
+            let _ = writeln!(out, "{}: {}{next}", server.name, server.status);
         }
         if let Some(next) = &self.next {
             let _ = writeln!(out, "next: {next}");

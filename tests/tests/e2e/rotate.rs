@@ -31,6 +31,13 @@ pub(crate) fn key_names(file: &Path) -> Vec<String> {
         .collect()
 }
 
+/// Seconds from each write of a file until its server had loaded it.
+pub(crate) fn load_times(ended: &Ended) -> Vec<f64> {
+    let told = ended.stderr.lines();
+    let told = told.filter_map(|line| line.split_once(": loaded after ")?.1.strip_suffix(" s"));
+    told.map(|seconds| seconds.parse().unwrap()).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn from_plaintext_to_a_key_to_another_to_kms_with_every_byte_intact() {
     let notes = [
@@ -185,7 +192,16 @@ async fn a_whole_rotation_with_the_stock_poll() {
     let client = plane.client(0).await;
     let stored = FEW.store(&client, "stock").await.unwrap();
     let done = rotate(&plane, "run", &["--to", "aesgcm"]).expect(0);
-    assert!(done.stderr.contains("waiting until it has loaded its file"));
+    let loads = load_times(&done);
+    assert_eq!(loads.len(), 3, "{}", done.stderr);
+    // The first is by the server's start, as nothing better is known of it.
+    for (load, most) in loads.iter().zip([15.0, 5.0, 5.0]) {
+        assert!(*load <= most, "{load} s: {}", done.stderr);
+    }
+    let told = ["yet, next poll in ", "just before the next look at it"];
+    for told in told {
+        assert!(done.stderr.contains(told), "{}", done.stderr);
+    }
     let keys = key_names(&plane.servers[0].encryption_config);
     assert_eq!(keys.len(), 1);
     stored_values::assert_prefix(

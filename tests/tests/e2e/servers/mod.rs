@@ -1,6 +1,7 @@
 //! Servers whose files are elsewhere: behind a real sshd, or in the hands of an operator.
 
 mod broken_off;
+mod pushed;
 mod restarted;
 
 use std::collections::BTreeMap;
