@@ -70,6 +70,8 @@ pub(crate) enum Output {
     Sarif,
     /// JUnit's XML, for CI systems: of `validate` alone.
     Junit,
+    /// One page that needs nothing else: of `rotate status` alone.
+    Html,
 }
 
 /// When text is coloured.

@@ -67,6 +67,12 @@ pub(crate) struct RotateFlags {
     /// Go on with a run whose machine and state directory are lost, from its escrow; of `resume`.
     #[arg(long, global = true, value_name = "RUN", value_parser = run)]
     pub(crate) adopt_run: Option<String>,
+    /// Take the snapshots of snapshots.dir also where they would hold values in plaintext.
+    #[arg(long, global = true)]
+    pub(crate) plaintext_snapshot: bool,
+    /// Leave etcd's history and the free pages of its databases as they are at the end.
+    #[arg(long, global = true)]
+    pub(crate) no_scrub: bool,
     /// Do not ask before the first change.
     #[arg(long, short = 'y', global = true)]
     pub(crate) yes: bool,

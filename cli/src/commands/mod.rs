@@ -24,6 +24,9 @@ pub(crate) fn run(args: Args) -> Result<ExitStatus, Failure> {
     if is_for_validate && !matches!(args.command, Command::Validate(_)) {
         return Err(report::only_for_validate());
     }
+    if global.output == Output::Html && !matches!(args.command, Command::Rotate(_)) {
+        return Err(report::only_for_rotate());
+    }
     match &args.command {
         Command::Decrypt(decrypt) => wait(decrypt::run(global, decrypt)),
         Command::Explain(explain) => explain::run(global, explain),

@@ -9,7 +9,7 @@ use crate::report;
 use crate::rotate::rewrite::etcd::SKIPPED;
 use crate::rotate::{
     Journal, Lock, Plan, Reached, Record, Report, Run, Settings, Window, adopt, begin, certificate,
-    opened, run_of_cluster, state_dir,
+    opened, page, run_of_cluster, state_dir,
 };
 use crate::status::{ExitStatus, Failure};
 
@@ -220,6 +220,10 @@ async fn drive(
 }
 
 async fn status(global: &Global, journal: &Journal) -> Result<ExitStatus, Failure> {
+    if global.output == Output::Html {
+        // Of the journal alone: also where no server answers any more.
+        return report::text(&page(journal)).map(|()| ExitStatus::Done);
+    }
     let report = Report::make(global, journal).await?;
     report::render(global.output, &report, || report.text())?;
     Ok(ExitStatus::Done)

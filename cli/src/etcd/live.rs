@@ -20,7 +20,7 @@ use crate::report::progress::Progress;
 use crate::status::{Failure, innermost};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Bytes that a page of a range read should have.
 const PAGE_BYTES: usize = 4 << 20;
@@ -41,7 +41,8 @@ pub(crate) const ON_KUBEADM: &str = "on a kubeadm node: --etcd-endpoints https:/
 #[derive(Clone)]
 pub(crate) struct Client {
     kv: KvClient<Channel>,
-    maintenance: MaintenanceClient<Channel>,
+    pub(super) maintenance: MaintenanceClient<Channel>,
+    pub(super) channel: Channel,
     /// Whether it may have [`Client::stream`].
     streams: bool,
     /// Of the cluster, in hex as `etcdctl endpoint status` shows it.
@@ -176,37 +177,11 @@ impl Client {
     }
 
     async fn connect_one(address: &str, flags: &EtcdFlags) -> Result<Self, Failure> {
-        let unusable = |what: &str| Failure::unusable(format!("{address}: {what}"));
-        let mut endpoint = Endpoint::from_shared(address.to_owned())
-            .map_err(|_| unusable("not an address").hint("it looks like https://127.0.0.1:2379"))?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(REQUEST_TIMEOUT);
-        if address.starts_with("https:") {
-            let mut tls = ClientTlsConfig::new();
-            if let Some(ca) = &flags.cacert {
-                tls = tls.ca_certificate(Certificate::from_pem(pem(ca)?.expose()));
-            }
-            if let (Some(cert), Some(key)) = (&flags.cert, &flags.key) {
-                tls = tls.identity(Identity::from_pem(pem(cert)?.expose(), pem(key)?.expose()));
-            }
-            endpoint = endpoint.tls_config(tls).map_err(|_| {
-                unusable("the certificate or key files cannot be used").hint(
-                    "all three are PEM; check that --etcd-cert and --etcd-key are not swapped",
-                )
-            })?;
-        }
-        let unreached = |reason: String| {
-            Failure::unread(format!("cannot reach etcd at {address}: {reason}"))
-                .hint("check --etcd-endpoints, --etcd-cacert, --etcd-cert and --etcd-key")
-        };
-        let channel = endpoint
-            .connect()
-            .await
-            .map_err(|error| unreached(innermost(&error)))?;
+        let channel = channel(address, flags, REQUEST_TIMEOUT).await?;
         let status = MaintenanceClient::new(channel.clone())
             .status(StatusRequest {})
             .await
-            .map_err(|status| unreached(describe(&status)))?
+            .map_err(|status| unreached(address, &describe(&status)))?
             .into_inner();
         let cluster_id = status
             .header
@@ -214,7 +189,8 @@ impl Client {
             .unwrap_or_default();
         Ok(Self {
             kv: KvClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE),
-            maintenance: MaintenanceClient::new(channel),
+            maintenance: MaintenanceClient::new(channel.clone()),
+            channel,
             streams: true,
             cluster_id: format!("{cluster_id:x}"),
         })
@@ -548,6 +524,41 @@ impl Client {
             .map(|header| header.revision)
             .unwrap_or_default())
     }
+}
+
+/// A connection to one endpoint. No answer may take longer to begin.
+pub(super) async fn channel(
+    address: &str,
+    flags: &EtcdFlags,
+    answers_within: Duration,
+) -> Result<Channel, Failure> {
+    let unusable = |what: &str| Failure::unusable(format!("{address}: {what}"));
+    let mut endpoint = Endpoint::from_shared(address.to_owned())
+        .map_err(|_| unusable("not an address").hint("it looks like https://127.0.0.1:2379"))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(answers_within);
+    if address.starts_with("https:") {
+        let mut tls = ClientTlsConfig::new();
+        if let Some(ca) = &flags.cacert {
+            tls = tls.ca_certificate(Certificate::from_pem(pem(ca)?.expose()));
+        }
+        if let (Some(cert), Some(key)) = (&flags.cert, &flags.key) {
+            tls = tls.identity(Identity::from_pem(pem(cert)?.expose(), pem(key)?.expose()));
+        }
+        endpoint = endpoint.tls_config(tls).map_err(|_| {
+            unusable("the certificate or key files cannot be used")
+                .hint("all three are PEM; check that --etcd-cert and --etcd-key are not swapped")
+        })?;
+    }
+    endpoint
+        .connect()
+        .await
+        .map_err(|error| unreached(address, &innermost(&error)))
+}
+
+fn unreached(address: &str, reason: &str) -> Failure {
+    Failure::unread(format!("cannot reach etcd at {address}: {reason}"))
+        .hint("check --etcd-endpoints, --etcd-cacert, --etcd-cert and --etcd-key")
 }
 
 fn pem(path: &Path) -> Result<SecretBytes, Failure> {

@@ -96,12 +96,19 @@ pub(crate) fn render(
         Output::Json => json(data),
         Output::Yaml => yaml(data),
         Output::Sarif | Output::Junit => Err(only_for_validate()),
+        Output::Html => Err(only_for_rotate()),
     }
 }
 
 /// Why there is no such output.
 pub(crate) fn only_for_validate() -> Failure {
     Failure::unusable("--output sarif and junit are for `atrest validate` alone")
+        .hint("choose text, json or yaml")
+}
+
+/// Why there is no such output.
+pub(crate) fn only_for_rotate() -> Failure {
+    Failure::unusable("--output html is for `atrest rotate status` alone")
         .hint("choose text, json or yaml")
 }
 

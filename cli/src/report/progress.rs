@@ -69,6 +69,11 @@ impl Progress {
         self.bar.inc_length(more);
     }
 
+    /// How much is done.
+    pub(crate) fn count(&self) -> u64 {
+        self.bar.position()
+    }
+
     /// One more is done.
     pub(crate) fn done(&self) {
         self.advance(1);

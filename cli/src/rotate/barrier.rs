@@ -54,7 +54,9 @@ impl Barrier {
                 }
                 Record::RolledBack => barrier = Self::default(),
                 // What it set aside is not known any more: it is tried again by the next pass.
-                Record::Reached { resource, object } if i < taken_up => {
+                Record::Reached {
+                    resource, object, ..
+                } if i < taken_up => {
                     barrier.behind.insert(resource.clone(), object.clone());
                 }
                 Record::Rewrote { set_aside, .. } => {

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::counts::Counts;
 use super::journal::{Journal, Record};
+use super::scrub::{Copies, Defragmented};
 use super::settings::To;
 use crate::args::EtcdFlags;
 use crate::report::verify::{escape, name_of};
@@ -46,6 +47,11 @@ pub(crate) struct Certificate {
     /// Objects that the last rewrite did not touch, all of which were current in the end, or gone.
     set_aside: u64,
     stops: Vec<Stop>,
+    #[serde(default)]
+    snapshots: Vec<Snapshot>,
+    /// What was removed of the old key; null where that was left out.
+    #[serde(default)]
+    scrub: Option<Scrub>,
     journal: Head,
     /// Of this certificate without this field, as compact JSON with its keys in order.
     #[serde(default)]
@@ -103,6 +109,25 @@ struct Written {
 struct Stop {
     at: Option<String>,
     reason: String,
+}
+
+/// A snapshot of etcd that was proven to be readable.
+#[derive(Debug, Deserialize, Serialize)]
+struct Snapshot {
+    which: String,
+    file: String,
+    sha256: String,
+    revision: i64,
+    plaintext: u64,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Scrub {
+    /// Up to which etcd's history was removed.
+    revision: i64,
+    members: Vec<Defragmented>,
+    /// What was left in a member's files after that; null where they were not looked at.
+    residue: Option<Vec<Copies>>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -176,6 +201,8 @@ impl Certificate {
             servers: servers.collect(),
             set_aside: found.set_aside,
             stops: found.stops,
+            snapshots: found.snapshots,
+            scrub: found.scrub,
             journal: Head {
                 records: journal.records.len() as u64,
                 sha256: journal.head().to_owned(),
@@ -282,6 +309,34 @@ impl Certificate {
                 );
             }
         }
+        for snapshot in &self.snapshots {
+            let Snapshot { which, file, .. } = snapshot;
+            let _ = writeln!(
+                out,
+                "\nsnapshot {which}, at revision {}: {file}\n  {}",
+                snapshot.revision, snapshot.sha256
+            );
+        }
+        if let Some(scrub) = &self.scrub {
+            let _ = writeln!(out, "\nhistory removed up to revision {}", scrub.revision);
+            for member in &scrub.members {
+                let Defragmented {
+                    member,
+                    before,
+                    after,
+                } = member;
+                let _ = writeln!(
+                    out,
+                    "  {member}: defragmented from {before} to {after} bytes"
+                );
+            }
+            let left = match &scrub.residue {
+                None => "  etcd's files were not looked at".to_owned(),
+                Some(left) => format!("  {} kinds of copies left in etcd's files", left.len()),
+            };
+            out += &left;
+            out.push('\n');
+        }
         for stop in &self.stops {
             let _ = writeln!(out, "\nstopped at {}: {}", or(&stop.at), stop.reason);
         }
@@ -305,6 +360,8 @@ struct Found {
     files: BTreeMap<String, Vec<Written>>,
     set_aside: u64,
     stops: Vec<Stop>,
+    snapshots: Vec<Snapshot>,
+    scrub: Option<Scrub>,
 }
 
 impl Found {
@@ -363,6 +420,30 @@ impl Found {
                 at,
                 reason: reason.clone(),
             }),
+            Record::Snapshot {
+                which,
+                file,
+                sha256,
+                revision,
+                plaintext,
+            } => self.snapshots.push(Snapshot {
+                which: which.clone(),
+                file: file.clone(),
+                sha256: sha256.clone(),
+                revision: *revision,
+                plaintext: *plaintext,
+            }),
+            Record::Scrubbed {
+                revision,
+                members,
+                residue,
+            } => {
+                self.scrub = Some(Scrub {
+                    revision: *revision,
+                    members: members.clone(),
+                    residue: residue.clone(),
+                });
+            }
             Record::Done { .. } => self.finished_at = at,
             _ => {}
         }

@@ -1,5 +1,6 @@
 //! Observes, asks `core::rotation` for the next step, does it, and again.
 
+mod keeping;
 mod load;
 mod proof;
 
@@ -11,6 +12,7 @@ use atrest_core::encryption_config::EncryptionConfiguration;
 use atrest_core::rotation::chain::{Local, Selection, Stage, Target};
 use atrest_core::rotation::{Await, CensusFacts, Facts, ServerFacts, State, Step, Stop, next};
 
+use self::keeping::Kept;
 use self::load::Loads;
 use super::barrier::Barrier;
 use super::certificate;
@@ -182,6 +184,8 @@ impl<'a> Run<'a> {
                     return Err(self.hold());
                 }
                 Step::RecordBarrier => self.record_barrier(&observed).await?,
+                Step::Snapshot(which) => self.snapshot(which, &observed).await?,
+                Step::Scrub => self.scrub(&observed).await?,
                 Step::Rewrite => self.rewrite(&observed).await?,
                 Step::Verify => self.verify(&observed).await?,
                 Step::Stop(stop) => return Err(self.stopped(stop)),
@@ -282,6 +286,8 @@ impl<'a> Run<'a> {
                 not_current: not_current(census),
                 unread: census.count(ValueState::Unread),
             });
+        let kept = Kept::of(&self.journal.records);
+        let wants_snapshots = self.settings.snapshots.is_some() && !self.journal.is_rolled_back();
         let facts = Facts {
             key_missing: self.target.is_none(),
             in_place,
@@ -292,6 +298,9 @@ impl<'a> Run<'a> {
             census,
             hold_over: self.hold_left().is_zero(),
             window_over: self.window.is_over(),
+            snapshot_before_missing: wants_snapshots && !kept.before,
+            snapshot_after_missing: wants_snapshots && !kept.after,
+            scrub_missing: self.settings.scrub && !kept.is_scrubbed,
         };
         Ok((facts, observed))
     }
@@ -536,6 +545,7 @@ impl<'a> Run<'a> {
                 self.journal.append(Record::Reached {
                     resource: name.clone(),
                     object: object.to_owned(),
+                    done: progress.count(),
                 })
             });
             let outcome = outcome.await?;

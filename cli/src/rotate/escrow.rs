@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
+use super::recipients::Recipients;
 use super::settings::Settings;
 use crate::status::Failure;
 
@@ -29,16 +30,29 @@ struct Deposit {
 
 const SCHEMA: &str = "atrest/escrow/v1";
 
+/// Of a copy that is encrypted to recipients, whom alone it is for: a run goes on with the first file.
+const ENCRYPTED: &str = "age";
+
 /// Where a run's key is, the second copy last.
 pub(crate) fn paths(settings: &Settings, run: &str) -> Vec<PathBuf> {
-    std::iter::once(&settings.escrow)
-        .chain(&settings.escrow_copies)
-        .map(|base| {
-            let mut path = base.as_os_str().to_owned();
-            path.push(format!(".{run}"));
-            path.into()
-        })
+    let named = |base: &Path, suffix: String| {
+        let mut path = base.as_os_str().to_owned();
+        path.push(suffix);
+        PathBuf::from(path)
+    };
+    let of_copy = match settings.recipients.is_empty() {
+        true => format!(".{run}"),
+        false => format!(".{run}.{ENCRYPTED}"),
+    };
+    let copies = settings.escrow_copies.iter();
+    let copies = copies.map(|base| named(base, of_copy.clone()));
+    std::iter::once(named(&settings.escrow, format!(".{run}")))
+        .chain(copies)
         .collect()
+}
+
+fn is_encrypted(path: &Path) -> bool {
+    path.extension().is_some_and(|it| it == ENCRYPTED)
 }
 
 /// The run's key: the one in the escrow, or a new one that is put there and read back. A run that
@@ -73,7 +87,12 @@ pub(crate) fn find_or_mint(
     let bytes = serde_json::to_vec_pretty(&deposit)
         .map(SecretBytes::new)
         .map_err(|error| Failure::unusable(format!("cannot write the escrow: {error}")))?;
+    let recipients = Recipients::parse(&settings.recipients)?;
     for path in &paths {
+        if is_encrypted(path) {
+            store_encrypted(path, &bytes, &recipients)?;
+            continue;
+        }
         store(path, &bytes)?;
         let (_, stored) = read(path)?.ok_or_else(|| unreadable(path))?;
         if stored != key {
@@ -88,12 +107,33 @@ pub(crate) fn find_or_mint(
 
 /// The run's key, where it is in the escrow.
 pub(crate) fn find(paths: &[PathBuf]) -> Result<Option<(Local, Key)>, Failure> {
-    for path in paths {
+    for path in paths.iter().filter(|path| !is_encrypted(path)) {
         if let Some(found) = read(path)? {
             return Ok(Some(found));
         }
     }
     Ok(None)
+}
+
+/// What a killed run put there is of the same key. Nobody here can read it; that it is whole can be seen.
+fn store_encrypted(
+    path: &Path,
+    bytes: &SecretBytes,
+    recipients: &Recipients,
+) -> Result<(), Failure> {
+    const FIRST_LINE: &[u8] = b"age-encryption.org/v1\n";
+
+    let encrypted = recipients.encrypt(bytes).map_err(|error| {
+        Failure::unusable(format!(
+            "the key cannot be encrypted to its recipients: {error}"
+        ))
+    })?;
+    store(path, &SecretBytes::new(encrypted))?;
+    let stored = atrest_files::read(path).map_err(Failure::unusable)?;
+    match stored.expose().starts_with(FIRST_LINE) {
+        true => Ok(()),
+        false => Err(unreadable(path)),
+    }
 }
 
 fn store(path: &Path, bytes: &SecretBytes) -> Result<(), Failure> {

@@ -19,6 +19,7 @@ use super::escrow;
 use super::lease::Holder;
 use super::observe::Cluster;
 use super::rollback::Writer;
+use super::scrub::{Copies, Defragmented};
 use super::settings::{Server, Settings, in_order};
 use crate::cluster::Process;
 use crate::status::Failure;
@@ -56,6 +57,23 @@ pub(crate) enum Record {
         name: String,
         fingerprint: String,
     },
+    /// A snapshot of etcd that was proven to be readable.
+    Snapshot {
+        /// `before` or `after`.
+        which: String,
+        file: String,
+        sha256: String,
+        revision: i64,
+        /// Values in it that nothing encrypts.
+        plaintext: u64,
+    },
+    /// What the old key could still open was removed from etcd, up to this revision.
+    Scrubbed {
+        revision: i64,
+        members: Vec<Defragmented>,
+        /// What is left in a member's files; `None` where they were not looked at.
+        residue: Option<Vec<Copies>>,
+    },
     /// A server's file is about to get this content.
     Write {
         server: String,
@@ -81,7 +99,13 @@ pub(crate) enum Record {
         key_id: Option<String>,
     },
     /// Of a resource, everything up to this object was asked to be written again, or set aside.
-    Reached { resource: String, object: String },
+    Reached {
+        resource: String,
+        object: String,
+        /// How many objects that are.
+        #[serde(default)]
+        done: u64,
+    },
     /// Everything was asked to be written again.
     Rewrote {
         total: u64,

@@ -36,6 +36,10 @@ pub(crate) struct Plan {
     resources: Vec<Resource>,
     servers: Vec<Server>,
     escrow: Vec<String>,
+    /// The directory for snapshots of etcd; none are taken where there is none.
+    snapshots: Option<String>,
+    /// Whether etcd is compacted and defragmented at the end.
+    scrub: bool,
     load_waits: usize,
     /// What canaries are made of; none where no rotated resource is fit for it.
     canaries: Option<String>,
@@ -195,6 +199,7 @@ impl Plan {
             )
             .hint("atrest-kms keyring add and activate give it another one"));
         }
+        refuse_plaintext(settings, &census, &target)?;
         let api = &reached.servers[0];
         let (etcd, prefix) = (&mut reached.etcd, flags.prefix());
         let covered = covered::covered(&selection, &file.configuration, api, etcd, prefix).await?;
@@ -218,6 +223,11 @@ impl Plan {
                 Target::Kms(_) | Target::Identity => Vec::new(),
             },
             canaries: canaries.map(|kind| kind.to_string()),
+            snapshots: settings
+                .snapshots
+                .as_ref()
+                .map(|dir| dir.display().to_string()),
+            scrub: settings.scrub,
             decrypts: matches!(target, Target::Identity),
             load_waits: 3 * settings.servers.len(),
             cluster: reached.cluster().await?,
@@ -307,17 +317,25 @@ impl Plan {
         }
         match self.load_waits {
             0 => {
-                out += "\nno file is written; each server asks its plugin once a minute, and is waited for; no \
-                        etcd snapshot is made\n";
+                out += "\nno file is written; each server asks its plugin once a minute, and is waited for\n";
             }
             loads => {
                 let _ = writeln!(
                     out,
-                    "\n{loads} loads to wait for, each up to the server's poll of 60 s; no etcd snapshot is \
-                     made"
+                    "\n{loads} loads to wait for, each up to the server's poll of 60 s"
                 );
             }
         }
+        out += &match &self.snapshots {
+            None => "no snapshot of etcd is made: snapshots.dir names no place\n".to_owned(),
+            Some(dir) => format!("a snapshot of etcd before and one after are kept in {dir}\n"),
+        };
+        out += match self.scrub {
+            true => {
+                "at the end etcd's history is removed, and its members are defragmented in turn\n"
+            }
+            false => "etcd's history and free pages are left, with values that the old key opens\n",
+        };
         out
     }
 }
@@ -406,6 +424,25 @@ fn chains(file: &Loaded, selection: &Selection, target: &Target) -> Result<Vec<C
         });
     }
     Ok(chains)
+}
+
+/// A snapshot outlives the run, and whoever gets hold of it reads what nothing encrypts.
+fn refuse_plaintext(settings: &Settings, census: &Census, target: &Target) -> Result<(), Failure> {
+    if settings.snapshots.is_none()
+        || settings.plaintext_snapshots
+        || !settings.recipients.is_empty()
+    {
+        return Ok(());
+    }
+    let message = match (census.count(ValueState::Plaintext), target) {
+        (1.., _) => "the snapshot before would hold values in plaintext",
+        (0, Target::Identity) => "the snapshot after would hold values in plaintext",
+        (0, _) => return Ok(()),
+    };
+    Err(Failure::unusable(message).hint(
+        "name escrow.recipients, to whom it is encrypted; say --plaintext-snapshot where plaintext is \
+         meant; or leave snapshots.dir out. Nothing was changed",
+    ))
 }
 
 /// What nobody can read cannot be rewritten; it would keep the old key in the file for ever.

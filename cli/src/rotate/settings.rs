@@ -10,6 +10,7 @@ use atrest_core::rotation::chain::Local;
 use serde::{Deserialize, Serialize};
 use serde_yaml::with::singleton_map;
 
+use super::recipients::Recipients;
 use super::reload::Reload;
 use super::rewrite::Pace;
 use crate::args::{Engine, EtcdFlags, RotateFlags};
@@ -34,6 +35,18 @@ pub(crate) struct Settings {
     pub(crate) hold: Duration,
     pub(crate) request_timeout: Duration,
     pub(crate) load_timeout: Duration,
+    /// Whom copies of the key, and snapshots in plaintext, are encrypted to.
+    #[serde(default)]
+    pub(crate) recipients: Vec<String>,
+    /// Where snapshots of etcd are kept, if any are taken.
+    #[serde(default)]
+    pub(crate) snapshots: Option<PathBuf>,
+    /// Whether they may hold values that nothing encrypts.
+    #[serde(default)]
+    pub(crate) plaintext_snapshots: bool,
+    /// Whether etcd is compacted and defragmented at the end.
+    #[serde(default)]
+    pub(crate) scrub: bool,
 }
 
 /// One API server.
@@ -62,6 +75,8 @@ pub(crate) struct Etcd {
     cert: Option<PathBuf>,
     key: Option<PathBuf>,
     prefix: Option<String>,
+    #[serde(default)]
+    data_dir: Option<PathBuf>,
 }
 
 /// Where the rotation leads.
@@ -117,6 +132,7 @@ impl Settings {
             }
         }
         settings.pace = settings.pace.with(&flags.pace);
+        settings.scrub &= !flags.no_scrub;
         settings
     }
 
@@ -125,6 +141,13 @@ impl Settings {
             .iter()
             .map(|name| GroupResource::parse(name))
             .collect()
+    }
+}
+
+impl Etcd {
+    /// Of the member on this machine.
+    pub(crate) fn data_dir(&self) -> Option<&Path> {
+        self.data_dir.as_deref()
     }
 }
 
@@ -234,6 +257,7 @@ struct FileEtcd {
     cert_file: Option<PathBuf>,
     key_file: Option<PathBuf>,
     prefix: Option<String>,
+    data_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -311,6 +335,7 @@ impl File {
     fn settings(self, flags: &RotateFlags) -> Result<Settings, Failure> {
         self.refuse_what_is_not_there_yet()?;
         self.check_servers()?;
+        Recipients::parse(&self.escrow.recipients)?;
         if flags.engine == Engine::Svm && (flags.until.is_some() || flags.max_duration.is_some()) {
             return Err(
                 Failure::unusable("--engine svm cannot be stopped when a window closes")
@@ -359,6 +384,7 @@ impl File {
             cert: or(&flags.etcd.cert, self.etcd.cert_file),
             key: or(&flags.etcd.key, self.etcd.key_file),
             prefix: flags.etcd.prefix.clone().or(self.etcd.prefix),
+            data_dir: self.etcd.data_dir.map(absolute),
         };
         let copies = match flags.escrow_copy.is_empty() {
             true => self.escrow.copies,
@@ -389,18 +415,16 @@ impl File {
             hold: flags.hold.unwrap_or_default(),
             request_timeout: flags.request_timeout,
             load_timeout: flags.load_timeout,
+            recipients: self.escrow.recipients,
+            snapshots: self.snapshots.dir.map(absolute),
+            plaintext_snapshots: flags.plaintext_snapshot,
+            scrub: !flags.no_scrub,
         })
     }
 
     /// A field that would be ignored is worse than one that is refused.
     fn refuse_what_is_not_there_yet(&self) -> Result<(), Failure> {
         let refused = |field: &str| Err(Failure::unusable(format!("{field} is not there yet")));
-        if !self.escrow.recipients.is_empty() {
-            return refused("escrow.recipients");
-        }
-        if self.snapshots.dir.is_some() {
-            return refused("snapshots.dir");
-        }
         let mut sockets = self
             .servers
             .iter()

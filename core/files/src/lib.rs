@@ -202,6 +202,75 @@ pub fn sync_parent(path: &Path) -> Result<(), Error> {
         .map_err(os("sync", parent))
 }
 
+/// A file of mode 0600 that is written piece by piece, too large for memory, and appears whole or not at
+/// all. Until [`Creation::finish`] it is a dot-temporary, which goes when this is dropped.
+#[derive(Debug)]
+pub struct Creation {
+    path: PathBuf,
+    temporary: PathBuf,
+    file: File,
+    is_done: bool,
+}
+
+impl Creation {
+    /// Begins a file that does not exist; what a killed run left of it is ours by its name.
+    pub fn begin(path: &Path) -> Result<Self, Error> {
+        let temporary = temporary_path(path);
+        let _ = std::fs::remove_file(&temporary);
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)
+            .map_err(os("create", &temporary))?;
+        Ok(Self {
+            path: path.to_owned(),
+            temporary,
+            file,
+            is_done: false,
+        })
+    }
+
+    /// Writes a piece.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.file
+            .write_all(bytes)
+            .map_err(os("write", &self.temporary))
+    }
+
+    /// Returns after the file is on disk under its name.
+    pub fn finish(mut self) -> Result<(), Error> {
+        self.file.sync_all().map_err(os("write", &self.temporary))?;
+        rustix::fs::renameat_with(
+            CWD,
+            &self.temporary,
+            CWD,
+            &self.path,
+            RenameFlags::NOREPLACE,
+        )
+        .map_err(|error| os("create", &self.path)(error.into()))?;
+        self.is_done = true;
+        sync_parent(&self.path)
+    }
+}
+
+impl Drop for Creation {
+    fn drop(&mut self) {
+        if !self.is_done {
+            let _ = std::fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// Removes a file that is ours. One that is not there is no error.
+pub fn remove(path: &Path) -> Result<(), Error> {
+    match std::fs::remove_file(path) {
+        Ok(()) => sync_parent(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(os("remove", path)(error)),
+    }
+}
+
 fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
@@ -385,6 +454,33 @@ mod tests {
             replace(&volume, b"new", None),
             Err(Error::DataVolume { .. })
         ));
+    }
+
+    #[test]
+    fn a_file_in_pieces_appears_at_its_end_or_not_at_all() {
+        let folder = folder();
+        let path = folder.path().join("snapshot.db");
+        let mut broken_off = Creation::begin(&path).unwrap();
+        broken_off.append(b"half").unwrap();
+        assert_eq!((entries(folder.path()), path.exists()), (1, false));
+        drop(broken_off);
+        assert_eq!(entries(folder.path()), 0);
+        // As SIGKILL leaves it.
+        std::mem::forget(Creation::begin(&path).unwrap());
+        let mut whole = Creation::begin(&path).unwrap();
+        whole.append(b"one, ").unwrap();
+        whole.append(b"two").unwrap();
+        whole.finish().unwrap();
+        assert_eq!(read(&path).unwrap().expose(), b"one, two");
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+        let mut second = Creation::begin(&path).unwrap();
+        second.append(b"other").unwrap();
+        assert!(second.finish().is_err());
+        assert_eq!(read(&path).unwrap().expose(), b"one, two");
+        assert_eq!(entries(folder.path()), 1);
+        remove(&path).unwrap();
+        remove(&path).unwrap();
+        assert_eq!(entries(folder.path()), 0);
     }
 
     #[test]

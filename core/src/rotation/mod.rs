@@ -8,4 +8,6 @@ pub mod chain;
 mod model;
 mod step;
 
-pub use self::step::{Await, CensusFacts, Facts, Progress, ServerFacts, State, Step, Stop, next};
+pub use self::step::{
+    Await, CensusFacts, Facts, Progress, ServerFacts, Snapshot, State, Step, Stop, next,
+};

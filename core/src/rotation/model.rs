@@ -10,7 +10,7 @@ use std::time::Instant;
 use stateright::{Checker, Expectation, HasDiscoveries, Model, Property};
 
 use super::chain::Stage;
-use super::step::{CensusFacts, Facts, Progress, RULES, Rule, ServerFacts, Step, decide};
+use super::step::{CensusFacts, Facts, Progress, RULES, Rule, ServerFacts, Snapshot, Step, decide};
 
 /// What a value is stored under.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -150,6 +150,9 @@ struct World {
     hold_over: bool,
     /// The last look before the first key leaves was had.
     is_dropping: bool,
+    has_snapshot_before: bool,
+    has_snapshot_after: bool,
+    is_scrubbed: bool,
     killed: bool,
     went_back: bool,
     rewrote_early: bool,
@@ -198,6 +201,8 @@ struct Rotation {
     servers: usize,
     from: Origin,
     objects: usize,
+    /// Whether snapshots and a scrub were asked for.
+    keeps: bool,
     left: Left,
     rules: Vec<&'static Rule>,
 }
@@ -219,6 +224,7 @@ impl Rotation {
                     let mut world = start.clone();
                     world.is_minted = true;
                     world.escrowed = 1;
+                    world.has_snapshot_before = true;
                     world.objects = (0..self.objects).map(some_new(new)).collect();
                     world.objects.sort_unstable();
                     for (i, server) in world.servers.iter_mut().enumerate() {
@@ -253,6 +259,9 @@ impl Rotation {
             census: world.census,
             hold_over: world.hold_over,
             window_over: false,
+            snapshot_before_missing: !world.has_snapshot_before,
+            snapshot_after_missing: !world.has_snapshot_after,
+            scrub_missing: !world.is_scrubbed,
         }
     }
 }
@@ -290,6 +299,22 @@ impl World {
             }
             Run::Escrowed => {
                 self.is_minted = true;
+                Run::Idle
+            }
+            Run::Decided(Step::Snapshot(Snapshot::Before), _) => {
+                self.has_snapshot_before = true;
+                Run::Idle
+            }
+            // One that the new key alone does not read is none, and the run stops.
+            Run::Decided(Step::Snapshot(Snapshot::After), _) => match self.count(Under::Old) {
+                0 => {
+                    self.has_snapshot_after = true;
+                    Run::Idle
+                }
+                _ => Run::Down,
+            },
+            Run::Decided(Step::Scrub, _) => {
+                self.is_scrubbed = true;
                 Run::Idle
             }
             Run::Decided(Step::AddRead(i), Some(from)) => self.write(i, from, Stage::Reads),
@@ -394,6 +419,9 @@ impl Model for Rotation {
             escrowed: 0,
             hold_over: false,
             is_dropping: false,
+            has_snapshot_before: !self.keeps,
+            has_snapshot_after: !self.keeps,
+            is_scrubbed: !self.keeps,
             killed: false,
             went_back: false,
             rewrote_early: false,
@@ -648,6 +676,20 @@ impl Model for Rotation {
                 "no key leaves before its hold is over",
                 |_, world: &World| !world.is_dropping || world.hold_over,
             ),
+            Property::always(
+                "nothing is changed before there is a snapshot of it",
+                |_, world: &World| {
+                    let is_changed = |it: &Server| it.file != Stage::Absent;
+                    world.has_snapshot_before || !world.servers.iter().any(is_changed)
+                },
+            ),
+            Property::always(
+                "no key leaves before there is a snapshot that does without",
+                |_, world: &World| !world.is_dropping || world.has_snapshot_after,
+            ),
+            Property::always("done is scrubbed", |_, world: &World| {
+                world.run != Run::Done || world.is_scrubbed
+            }),
             Property::sometimes(DONE, |_, world: &World| world.run == Run::Done),
             Property::sometimes("done after a kill", |_, world: &World| {
                 world.run == Run::Done && world.killed
@@ -710,8 +752,8 @@ const IN_PLACE: Left = Left {
 /// The properties that do not hold, and how many states were seen.
 fn check(
     from: Origin,
-    servers: usize,
-    objects: usize,
+    (servers, objects): (usize, usize),
+    keeps: bool,
     left: Left,
     rules: Vec<&'static Rule>,
 ) -> (Vec<String>, usize) {
@@ -719,6 +761,7 @@ fn check(
         servers,
         from,
         objects,
+        keeps,
         left,
         rules,
     };
@@ -748,28 +791,40 @@ fn no_rotation_strands_a_value() {
         returns: 1,
         ..SOME
     };
-    let mut sizes = vec![(0, 0, SOME), (1, 2, SOME), (2, 2, SOME), (3, 4, few)];
-    sizes.extend([(1, 2, LIES), (2, 2, LIES), (3, 2, LIES)]);
+    let mut sizes = vec![
+        (0, 0, true, SOME),
+        (1, 2, true, SOME),
+        (2, 1, true, few),
+        (2, 2, false, SOME),
+        (3, 4, false, few),
+    ];
+    sizes.extend([(1, 2, true, LIES), (2, 2, false, LIES), (3, 2, false, LIES)]);
     if std::env::var_os("ATREST_LONG").is_some() {
         let more = Left {
             restarts: 0,
             ..SOME
         };
-        sizes.extend([(1, 4, SOME), (2, 4, SOME), (3, 4, more)]);
+        sizes.extend([
+            (1, 4, true, SOME),
+            (2, 4, false, SOME),
+            (2, 4, true, more),
+            (3, 4, false, more),
+        ]);
     }
-    for (servers, objects, left) in sizes {
+    for (servers, objects, keeps, left) in sizes {
         let start = Instant::now();
         let (broken, states) = check(
             Origin::TheStart,
-            servers,
-            objects,
+            (servers, objects),
+            keeps,
             left,
             RULES.iter().collect(),
         );
         assert_eq!(broken, Vec::<String>::new(), "{servers} servers");
         println!(
-            "{servers} servers, {objects} objects, {left:?}: {states} states, 13 properties hold \
+            "{servers} servers, {objects} objects, {}, {left:?}: {states} states, 16 properties hold \
              ({:.1} s)",
+            if keeps { "snapshots and scrub" } else { "bare" },
             start.elapsed().as_secs_f64()
         );
     }
@@ -785,7 +840,7 @@ fn no_rollback_strands_a_value() {
     };
     for (servers, objects) in [(1, 4), (2, 4), (3, 2)] {
         let rules = RULES.iter().collect();
-        let (broken, states) = check(Origin::AnyStep, servers, objects, left, rules);
+        let (broken, states) = check(Origin::AnyStep, (servers, objects), true, left, rules);
         assert_eq!(broken, Vec::<String>::new(), "{servers} servers");
         println!("back, {servers} servers, {objects} objects, {left:?}: {states} states");
     }
@@ -795,7 +850,7 @@ fn no_rollback_strands_a_value() {
 fn a_plugins_key_is_changed_in_place() {
     for (servers, objects) in [(1, 4), (2, 4), (3, 2)] {
         let rules = RULES.iter().collect();
-        let (broken, states) = check(Origin::InPlace, servers, objects, IN_PLACE, rules);
+        let (broken, states) = check(Origin::InPlace, (servers, objects), true, IN_PLACE, rules);
         assert_eq!(broken, Vec::<String>::new(), "{servers} servers");
         println!("in place, {servers} servers, {objects} objects, {IN_PLACE:?}: {states} states");
     }
@@ -819,7 +874,9 @@ fn no_rule_can_be_left_out() {
         ];
         let broken = sizes
             .into_iter()
-            .map(|(from, servers, objects, left)| check(from, servers, objects, left, rules()).0)
+            .map(|(from, servers, objects, left)| {
+                check(from, (servers, objects), true, left, rules()).0
+            })
             .find(|broken| !broken.is_empty());
         println!(
             "without {:?}: {:?}",

@@ -157,6 +157,13 @@ pub struct Facts {
     pub hold_over: bool,
     /// The maintenance window is closed.
     pub window_over: bool,
+    /// A snapshot from before was asked for, and this run has taken none.
+    pub snapshot_before_missing: bool,
+    /// A snapshot from after was asked for, and this run has taken none that can be restored without the
+    /// old key.
+    pub snapshot_after_missing: bool,
+    /// What is left of the old key was to be removed, and this run has not done it.
+    pub scrub_missing: bool,
 }
 
 /// What to do now. A number is an index into [`Facts::servers`].
@@ -164,6 +171,8 @@ pub struct Facts {
 pub enum Step {
     /// Make the key and put it into the escrow.
     Mint,
+    /// Take a snapshot, and prove that it can be restored.
+    Snapshot(Snapshot),
     /// Bring the server's file to [`Stage::Reads`].
     AddRead(usize),
     /// Bring the server's file to [`Stage::Writes`].
@@ -180,10 +189,31 @@ pub enum Step {
     Verify,
     /// Bring the server's file to [`Stage::Only`].
     DropRead(usize),
+    /// Remove what is left of the old key.
+    Scrub,
     /// Everything is proven.
     Done,
     /// The operator has to do something first.
     Stop(Stop),
+}
+
+/// Which of the two snapshots.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Snapshot {
+    /// What the servers' keys read before anything was changed.
+    Before,
+    /// What the new key alone reads.
+    After,
+}
+
+impl Snapshot {
+    /// As in `atrest/snapshots/v1`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Before => "before",
+            Self::After => "after",
+        }
+    }
 }
 
 /// What happens by itself.
@@ -245,18 +275,26 @@ pub(super) static RULES: &[Rule] = &[
         step: |facts| facts.key_missing.then_some(Step::Mint),
     },
     Rule {
-        name: "4. every server can read the new key before any writes with it",
+        name: "4. what the old key alone reads is kept before anything is changed",
+        step: |facts| {
+            let is_unchanged = facts.servers.iter().all(|it| it.file == Stage::Absent);
+            let missing = facts.snapshot_before_missing && is_unchanged;
+            missing.then_some(Step::Snapshot(Snapshot::Before))
+        },
+    },
+    Rule {
+        name: "5. every server can read the new key before any writes with it",
         step: |facts| at(facts, Stage::Absent).map(Step::AddRead),
     },
     Rule {
-        name: "5. a file counts when its server has loaded it; until then nothing further is changed",
+        name: "6. a file counts when its server has loaded it; until then nothing further is changed",
         step: |facts| {
             let behind = facts.servers.iter().position(|server| !server.loaded);
             behind.map(|server| Step::Await(Await::Load(server)))
         },
     },
     Rule {
-        name: "6. a plugin's key counts when the server has taken it up",
+        name: "7. a plugin's key counts when the server has taken it up",
         step: |facts| {
             let lags = |it: &ServerFacts| it.file >= Stage::Writes && !it.taken_up;
             let behind = facts.servers.iter().position(lags);
@@ -264,18 +302,18 @@ pub(super) static RULES: &[Rule] = &[
         },
     },
     Rule {
-        name: "7. a server is not believed: what one writes, all read, before the next one writes",
+        name: "8. a server is not believed: what one writes, all read, before the next one writes",
         step: |facts| {
             let unproven = |it: &ServerFacts| it.file >= Stage::Writes && !it.proven;
             facts.servers.iter().position(unproven).map(Step::Canary)
         },
     },
     Rule {
-        name: "8. every server writes with the new key before anything is rewritten",
+        name: "9. every server writes with the new key before anything is rewritten",
         step: |facts| at(facts, Stage::Reads).map(Step::Promote),
     },
     Rule {
-        name: "9. from the barrier on the set of old values only shrinks, if every server stays itself",
+        name: "10. from the barrier on the set of old values only shrinks, if every server stays itself",
         step: |facts| {
             let writes = |it: &&ServerFacts| it.file == Stage::Writes;
             let disturbed = facts.servers.iter().filter(writes).any(|it| it.disturbed);
@@ -283,45 +321,56 @@ pub(super) static RULES: &[Rule] = &[
         },
     },
     Rule {
-        name: "10. everything is written again once, while requests in flight end",
+        name: "11. everything is written again once, while requests in flight end",
         step: |facts| (facts.progress.passes == 0).then_some(Step::Rewrite),
     },
     Rule {
-        name: "11. a write that began before the barrier may still end with the old key",
+        name: "12. a write that began before the barrier may still end with the old key",
         step: |facts| (!facts.in_flight_over).then_some(Step::Await(Await::InFlight)),
     },
     Rule {
-        name: "12. only etcd's own bytes count, and only fresh ones",
+        name: "13. only etcd's own bytes count, and only fresh ones",
         step: |facts| facts.census.is_none().then_some(Step::Verify),
     },
     Rule {
-        name: "13. what is left is rewritten a few times",
+        name: "14. what is left is rewritten a few times",
         step: |facts| {
             let again = facts.progress.passes < PASSES && facts.progress.set_aside == 0;
             (again && not_current(facts) > 0).then_some(Step::Rewrite)
         },
     },
     Rule {
-        name: "14. no key leaves while something stored needs it",
+        name: "15. no key leaves while something stored needs it",
         step: |facts| (not_current(facts) > 0).then_some(Step::Stop(Stop::NotCurrent)),
     },
     Rule {
-        name: "15. nor while something stored might",
+        name: "16. nor while something stored might",
         step: |facts| {
             let unread = facts.census.is_some_and(|census| census.unread > 0);
             unread.then_some(Step::Stop(Stop::Unread))
         },
     },
     Rule {
-        name: "16. the old key stays readable as long as the operator asked",
+        name: "17. what the new key alone reads is kept before the old one leaves",
+        step: |facts| {
+            let missing = facts.snapshot_after_missing;
+            missing.then_some(Step::Snapshot(Snapshot::After))
+        },
+    },
+    Rule {
+        name: "18. the old key stays readable as long as the operator asked",
         step: |facts| (!facts.hold_over).then_some(Step::Await(Await::Hold)),
     },
     Rule {
-        name: "17. the old key leaves one server after the other",
+        name: "19. the old key leaves one server after the other",
         step: |facts| {
             let next = at(facts, Stage::Writes).filter(|_| !facts.in_place);
             next.map(Step::DropRead)
         },
+    },
+    Rule {
+        name: "20. what the old key could still open is removed at last",
+        step: |facts| facts.scrub_missing.then_some(Step::Scrub),
     },
 ];
 
@@ -355,6 +404,9 @@ impl Step {
         let least = facts.servers.iter().map(|server| server.file).min();
         match self {
             Self::Mint => State::Mint,
+            Self::Snapshot(Snapshot::Before) => State::SnapshotBefore,
+            Self::Snapshot(Snapshot::After) => State::SnapshotAfter,
+            Self::Scrub => State::Scrub,
             Self::AddRead(_) => State::AddRead,
             Self::Canary(_) if at(facts, Stage::Only).is_some() => State::DropRead,
             Self::Promote(_)
@@ -406,6 +458,9 @@ mod tests {
             }),
             hold_over: true,
             window_over: false,
+            snapshot_before_missing: false,
+            snapshot_after_missing: false,
+            scrub_missing: false,
         }
     }
 
@@ -445,26 +500,42 @@ mod tests {
             ),
             (
                 4,
+                Facts {
+                    snapshot_before_missing: true,
+                    ..facts(&[server(Absent, true)])
+                },
+                Step::Snapshot(Snapshot::Before),
+            ),
+            (
+                5,
+                Facts {
+                    snapshot_before_missing: true,
+                    ..facts(&[server(Reads, true), server(Absent, true)])
+                },
+                Step::AddRead(1),
+            ),
+            (
+                5,
                 facts(&[server(Reads, true), server(Absent, true)]),
                 Step::AddRead(1),
             ),
             (
-                4,
+                5,
                 facts(&[server(Only, true), server(Absent, false)]),
                 Step::AddRead(1),
             ),
             (
-                5,
+                6,
                 facts(&[server(Reads, true), server(Reads, false)]),
                 Step::Await(Await::Load(1)),
             ),
             (
-                5,
+                6,
                 facts(&[server(Writes, false), server(Reads, true)]),
                 Step::Await(Await::Load(0)),
             ),
             (
-                6,
+                7,
                 facts(&[
                     server(Reads, true),
                     ServerFacts {
@@ -476,7 +547,7 @@ mod tests {
                 Step::Await(Await::TakeUp(1)),
             ),
             (
-                7,
+                8,
                 facts(&[
                     ServerFacts {
                         proven: false,
@@ -487,7 +558,7 @@ mod tests {
                 Step::Canary(0),
             ),
             (
-                7,
+                8,
                 facts(&[
                     server(Writes, true),
                     ServerFacts {
@@ -498,7 +569,7 @@ mod tests {
                 Step::Canary(1),
             ),
             (
-                8,
+                9,
                 facts(&[
                     server(Writes, true),
                     ServerFacts {
@@ -509,7 +580,7 @@ mod tests {
                 Step::Promote(1),
             ),
             (
-                9,
+                10,
                 facts(&[
                     server(Only, true),
                     ServerFacts {
@@ -520,7 +591,7 @@ mod tests {
                 Step::RecordBarrier,
             ),
             (
-                10,
+                11,
                 Facts {
                     progress: progressed(0, 0),
                     in_flight_over: false,
@@ -529,7 +600,7 @@ mod tests {
                 Step::Rewrite,
             ),
             (
-                11,
+                12,
                 Facts {
                     in_flight_over: false,
                     ..writes()
@@ -537,18 +608,18 @@ mod tests {
                 Step::Await(Await::InFlight),
             ),
             (
-                12,
+                13,
                 Facts {
                     census: None,
                     ..writes()
                 },
                 Step::Verify,
             ),
-            (13, stale(1, 0), Step::Rewrite),
-            (14, stale(3, 0), Step::Stop(Stop::NotCurrent)),
-            (14, stale(1, 1), Step::Stop(Stop::NotCurrent)),
+            (14, stale(1, 0), Step::Rewrite),
+            (15, stale(3, 0), Step::Stop(Stop::NotCurrent)),
+            (15, stale(1, 1), Step::Stop(Stop::NotCurrent)),
             (
-                15,
+                16,
                 Facts {
                     census: census(0, 1),
                     ..writes()
@@ -556,7 +627,16 @@ mod tests {
                 Step::Stop(Stop::Unread),
             ),
             (
-                16,
+                17,
+                Facts {
+                    hold_over: false,
+                    snapshot_after_missing: true,
+                    ..writes()
+                },
+                Step::Snapshot(Snapshot::After),
+            ),
+            (
+                18,
                 Facts {
                     hold_over: false,
                     ..writes()
@@ -564,12 +644,12 @@ mod tests {
                 Step::Await(Await::Hold),
             ),
             (
-                17,
+                19,
                 facts(&[server(Only, true), server(Writes, true)]),
                 Step::DropRead(1),
             ),
             (
-                18,
+                21,
                 Facts {
                     in_place: true,
                     ..writes()
@@ -577,7 +657,15 @@ mod tests {
                 Step::Done,
             ),
             (
-                18,
+                20,
+                Facts {
+                    scrub_missing: true,
+                    ..facts(&[server(Only, true)])
+                },
+                Step::Scrub,
+            ),
+            (
+                21,
                 facts(&[server(Only, true), server(Only, true)]),
                 Step::Done,
             ),

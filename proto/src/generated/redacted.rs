@@ -539,6 +539,60 @@ impl ::core::fmt::Debug for crate::etcdserverpb::Compare {
             .finish()
     }
 }
+impl ::core::fmt::Debug for crate::etcdserverpb::SnapshotRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("SnapshotRequest")
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::etcdserverpb::SnapshotResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("SnapshotResponse")
+            .field("header", &self.header)
+            .field("remaining_bytes", &self.remaining_bytes)
+            .field("blob", &crate::Bytes(self.blob.len()))
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::etcdserverpb::DefragmentRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("DefragmentRequest")
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::etcdserverpb::DefragmentResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("DefragmentResponse")
+            .field("header", &self.header)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::etcdserverpb::MemberListRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("MemberListRequest")
+            .field("linearizable", &self.linearizable)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::etcdserverpb::MemberListResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("MemberListResponse")
+            .field("header", &self.header)
+            .field("members", &self.members)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for crate::etcdserverpb::Member {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("Member")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .field("peer_urls", &self.peer_urls)
+            .field("client_urls", &self.client_urls)
+            .field("is_learner", &self.is_learner)
+            .finish()
+    }
+}
 impl ::core::fmt::Debug for crate::wal::Record {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         f.debug_struct("Record")

@@ -102,15 +102,16 @@ async fn residue_adds_up_to_a_search_for_bytes() {
         )
     };
 
-    rotate(&plane, "run", &["--to", "secretbox"]).expect(0);
+    rotate(&plane, "run", &["--to", "secretbox", "--no-scrub"]).expect(0);
     let (first, first_name) = local(key_names(&file));
-    rotate(&plane, "run", &[]).expect(0);
+    rotate(&plane, "run", &["--no-scrub"]).expect(0);
     let (second, second_name) = local(key_names(&file));
     // Frees the pages of the plaintext and of the first key, some of which are used again.
     compact(&plane);
     let plugin = Plugin::start();
     let socket = format!("plugin={}", plugin.socket().display());
-    rotate(&plane, "run", &["--to", "kms", "--kms-socket", &socket]).expect(0);
+    let to_plugin = ["--no-scrub", "--to", "kms", "--kms-socket", &socket];
+    rotate(&plane, "run", &to_plugin).expect(0);
     let first_id = plugin.active_key_id();
     plugin.keyring(&["add"]);
     plugin.keyring(&["activate"]);

@@ -16,13 +16,14 @@ use sha2::{Digest, Sha256};
 use crate::rotate::{FEW, key_names, rotate};
 
 /// Steps in which something is sent or written; PLAN and LOCK change nothing.
-const STATES: [&str; 7] = [
+const STATES: [&str; 8] = [
     "mint",
     "add_read",
     "promote",
     "rewrite",
     "verify",
     "drop_read",
+    "scrub",
     "done",
 ];
 

@@ -14,6 +14,8 @@ mod etcd_engine;
 mod etcd_releases;
 mod generate;
 mod history;
+mod html_report;
+mod keeping;
 mod killed;
 mod kinds;
 mod kms_plugin;
