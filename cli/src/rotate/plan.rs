@@ -229,7 +229,11 @@ impl Plan {
                 .map(|dir| dir.display().to_string()),
             scrub: settings.scrub,
             decrypts: matches!(target, Target::Identity),
-            load_waits: 3 * settings.servers.len(),
+            load_waits: if in_place {
+                0
+            } else {
+                3 * settings.servers.len()
+            },
             cluster: reached.cluster().await?,
             stored: (counted.revision, Counts::of(&census)),
             writer: Writer::of(&file.configuration, &selection.resources),

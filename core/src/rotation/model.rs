@@ -678,9 +678,13 @@ impl Model for Rotation {
             ),
             Property::always(
                 "nothing is changed before there is a snapshot of it",
-                |_, world: &World| {
+                |model: &Self, world: &World| {
                     let is_changed = |it: &Server| it.file != Stage::Absent;
-                    world.has_snapshot_before || !world.servers.iter().any(is_changed)
+                    world.has_snapshot_before
+                        || match model.from {
+                            Origin::InPlace => !matches!(world.run, Run::Rewriting(_)),
+                            _ => !world.servers.iter().any(is_changed),
+                        }
                 },
             ),
             Property::always(

@@ -278,7 +278,7 @@ pub(super) static RULES: &[Rule] = &[
         name: "4. what the old key alone reads is kept before anything is changed",
         step: |facts| {
             let is_unchanged = facts.servers.iter().all(|it| it.file == Stage::Absent);
-            let missing = facts.snapshot_before_missing && is_unchanged;
+            let missing = facts.snapshot_before_missing && (is_unchanged || facts.in_place);
             missing.then_some(Step::Snapshot(Snapshot::Before))
         },
     },
@@ -503,6 +503,15 @@ mod tests {
                 Facts {
                     snapshot_before_missing: true,
                     ..facts(&[server(Absent, true)])
+                },
+                Step::Snapshot(Snapshot::Before),
+            ),
+            (
+                4,
+                Facts {
+                    in_place: true,
+                    snapshot_before_missing: true,
+                    ..writes()
                 },
                 Step::Snapshot(Snapshot::Before),
             ),

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use atrest_tests::programs::KUBERNETES;
+use atrest_tests::programs::{BEFORE_HASHES, KUBERNETES};
 
 use crate::markdown::repository;
 
@@ -31,13 +31,15 @@ fn the_readme_states_the_versions_of_the_code() {
     let range = format!("1.{} to 1.{}", known("OLDEST"), known("NEWEST"));
     assert!(readme.contains(&format!("Kubernetes {range}")), "{range}");
     assert!(range.ends_with(minor), "tests run {newest}");
-    assert!(readme.contains(&format!("Kubernetes {newest}")), "{newest}");
+    let before_hashes = BEFORE_HASHES.trim_start_matches('v');
+    let tested = format!("Kubernetes {newest} and {before_hashes}");
+    assert!(readme.contains(&tested), "{tested}");
 }
 
 #[test]
 fn the_readme_states_the_go_that_the_control_plane_needs() {
     let modules = "tests/control-plane";
-    let needed = ["kubernetes", "etcd/3.7"].map(|module| {
+    let needed = ["kubernetes", "kube-apiserver/1.33", "etcd/3.7"].map(|module| {
         let pinned = behind(
             &read(&format!("{modules}/{module}/go.mod")),
             "\ngo ",
@@ -55,7 +57,12 @@ fn the_readme_states_the_go_that_the_control_plane_needs() {
 
 #[test]
 fn the_pinned_kubernetes_is_the_one_that_tests_say_they_run() {
-    let module = read("tests/control-plane/kubernetes/go.mod");
-    let pinned = behind(&module, "k8s.io/kubernetes ", &[' ', '\n']);
-    assert_eq!(pinned, KUBERNETES);
+    for (module, said) in [
+        ("kubernetes", KUBERNETES),
+        ("kube-apiserver/1.33", BEFORE_HASHES),
+    ] {
+        let module = read(&format!("tests/control-plane/{module}/go.mod"));
+        let pinned = behind(&module, "k8s.io/kubernetes ", &[' ', '\n']);
+        assert_eq!(pinned, said);
+    }
 }
