@@ -6,6 +6,7 @@ mod explain;
 mod generate;
 mod reencrypt;
 mod rotate;
+mod servers;
 mod validate;
 mod verify;
 
@@ -19,6 +20,7 @@ pub(crate) use self::explain::Explain;
 pub(crate) use self::generate::{Generate, GenerateProvider};
 pub(crate) use self::reencrypt::{Engine, Pace, Reencrypt};
 pub(crate) use self::rotate::{Rotate, RotateAction, RotateFlags};
+pub(crate) use self::servers::{Servers, ServersAction, ServersFlags};
 pub(crate) use self::validate::Validate;
 pub(crate) use self::verify::{KmsSocket, Verify};
 
@@ -90,6 +92,7 @@ pub(crate) enum Command {
     Generate(Generate),
     Reencrypt(Reencrypt),
     Rotate(Box<Rotate>),
+    Servers(Servers),
     Validate(Validate),
     Verify(Box<Verify>),
 }

@@ -139,7 +139,7 @@ fn time(text: &str) -> Result<jiff::Timestamp, String> {
     Ok(next.timestamp())
 }
 
-fn duration(text: &str) -> Result<std::time::Duration, String> {
+pub(super) fn duration(text: &str) -> Result<std::time::Duration, String> {
     text.parse::<jiff::SignedDuration>()
         .ok()
         .and_then(|duration| duration.try_into().ok())

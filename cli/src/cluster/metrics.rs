@@ -30,6 +30,8 @@ pub(crate) struct Metrics {
     /// The SHA-256, in hex, of the EncryptionConfiguration that it has loaded; `None` before
     /// Kubernetes 1.34, and where no file is configured.
     pub(crate) loaded_config: Option<String>,
+    /// The hash of the server's id, `sha256:` and all.
+    pub(crate) identity: Option<String>,
     /// How often it has looked whether its file is another; `None` where it does not do that by itself.
     pub(crate) looks: Option<u64>,
     /// Files that it looked at and did not load.
@@ -140,6 +142,7 @@ impl Metrics {
             |hash: &&str| hash.len() == 64 && hash.bytes().all(|it| it.is_ascii_hexdigit());
         if let (Some(hash), "1") = (hash.filter(is_hex), sample.value) {
             self.loaded_config = Some(hash.to_owned());
+            self.identity = sample.label("apiserver_id_hash").map(str::to_owned);
         }
     }
 

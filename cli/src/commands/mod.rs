@@ -5,6 +5,7 @@ mod explain;
 mod generate;
 mod reencrypt;
 mod rotate;
+mod servers;
 mod validate;
 mod verify;
 
@@ -32,6 +33,7 @@ pub(crate) fn run(args: Args) -> Result<ExitStatus, Failure> {
         Command::Generate(generate) => generate::run(global, generate),
         Command::Reencrypt(reencrypt) => wait(reencrypt::run(global, reencrypt)),
         Command::Rotate(rotate) => wait(rotate::run(global, rotate)),
+        Command::Servers(servers) => wait(servers::run(global, servers)),
         Command::Validate(validate) => validate::run(global, validate),
         Command::Verify(verify) => wait(verify::run(global, verify)),
     }

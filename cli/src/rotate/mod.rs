@@ -20,6 +20,7 @@ mod reload;
 pub(crate) mod rewrite;
 mod rollback;
 mod scrub;
+mod servers;
 mod settings;
 mod snapshots;
 mod static_pod;
@@ -34,7 +35,8 @@ pub(crate) use self::journal::{Journal, Lock, Record, adopt, begin};
 pub(crate) use self::lease::other as run_of_cluster;
 pub(crate) use self::observe::Reached;
 pub(crate) use self::plan::Plan;
-pub(crate) use self::settings::{Settings, state_dir};
+pub(crate) use self::servers::{List, Sync};
+pub(crate) use self::settings::{Settings, listed_servers, state_dir};
 pub(crate) use self::status::Report;
 pub(crate) use self::window::{Window, opened};
 

@@ -163,6 +163,21 @@ impl From<&Etcd> for EtcdFlags {
     }
 }
 
+/// The servers of rotation.yaml, and its state directory.
+pub(crate) fn listed_servers(file: Option<&Path>) -> Result<(Vec<Server>, PathBuf), Failure> {
+    let path = match file {
+        Some(path) => path.to_owned(),
+        None => usual_file().ok_or_else(|| {
+            Failure::unusable("there is no rotation.yaml").hint("name one with -f")
+        })?,
+    };
+    let file = File::read(&path)?;
+    file.check_servers()?;
+    let servers = file.servers.into_iter().map(Server::from).collect();
+    let state_dir = file.state_dir.unwrap_or_else(|| STATE_DIR.into());
+    Ok((in_order(servers), state_dir))
+}
+
 /// The state directory: the flag's, rotation.yaml's, or the default.
 pub(crate) fn state_dir(flags: &RotateFlags) -> Result<PathBuf, Failure> {
     if let Some(directory) = &flags.state_dir {
@@ -181,10 +196,12 @@ fn absolute(path: PathBuf) -> PathBuf {
 }
 
 fn rotation_file(flags: &RotateFlags) -> Option<PathBuf> {
-    flags.file.clone().or_else(|| {
-        let mut known = FILES.iter().map(PathBuf::from);
-        known.find(|path| path.exists())
-    })
+    flags.file.clone().or_else(usual_file)
+}
+
+fn usual_file() -> Option<PathBuf> {
+    let mut known = FILES.iter().map(PathBuf::from);
+    known.find(|path| path.exists())
 }
 
 /// rotation.yaml.

@@ -3,6 +3,7 @@
 mod broken_off;
 mod pushed;
 mod restarted;
+mod synced;
 
 use std::collections::BTreeMap;
 use std::fs;
