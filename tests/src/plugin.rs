@@ -86,6 +86,19 @@ impl Plugin {
         key_id.expect("one generation is active").to_owned()
     }
 
+    /// Has the keyring write with another key, and waits until the running plugin does, too.
+    pub fn change_key(&self) -> String {
+        self.keyring(&["add"]);
+        self.keyring(&["activate"]);
+        let key_id = self.active_key_id();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !self.log().contains(&key_id) {
+            assert!(Instant::now() < deadline, "{key_id} is not served");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        key_id
+    }
+
     /// `atrest-kms serve`, until its socket takes connections.
     pub fn serve(&mut self) {
         let log = fs::File::options()

@@ -352,9 +352,7 @@ async fn a_plugins_key_is_rotated_in_place() {
     let told = "everything is under the key that the plugin has";
     assert!(refused.stderr.contains(told), "{}", refused.stderr);
 
-    plugin.keyring(&["add"]);
-    plugin.keyring(&["activate"]);
-    let second = plugin.active_key_id();
+    let second = plugin.change_key();
     assert_ne!(first, second);
     let planned = rotate("plan", &[]).expect(0).stdout;
     for told in [
@@ -382,9 +380,7 @@ async fn a_plugins_key_is_rotated_in_place() {
     );
 
     // Once more, while the run is held: it goes to the key that the plugin has.
-    plugin.keyring(&["add"]);
-    plugin.keyring(&["activate"]);
-    let third = plugin.active_key_id();
+    let third = plugin.change_key();
     let other = rotate("run", &[]).expect(2);
     assert!(other.stderr.contains("is not finished"), "{}", other.stderr);
     rotate("resume", &[]).expect(4);

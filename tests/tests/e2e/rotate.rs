@@ -194,8 +194,8 @@ async fn a_whole_rotation_with_the_stock_poll() {
     let done = rotate(&plane, "run", &["--to", "aesgcm"]).expect(0);
     let loads = load_times(&done);
     assert_eq!(loads.len(), 3, "{}", done.stderr);
-    // The first is by the server's start, as nothing better is known of it.
-    for (load, most) in loads.iter().zip([15.0, 5.0, 5.0]) {
+    // Of the first nothing is known but the server's start, which may be off: then it takes a whole poll.
+    for (load, most) in loads.iter().zip([65.0, 5.0, 5.0]) {
         assert!(*load <= most, "{load} s: {}", done.stderr);
     }
     let told = ["yet, next poll in ", "just before the next look at it"];
