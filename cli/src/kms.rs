@@ -231,12 +231,35 @@ async fn connect(path: &Path) -> Result<Channel, String> {
 pub(crate) async fn fresh_seed(kms: &Kms, sockets: &[KmsSocket]) -> Result<WritingKey, Failure> {
     const LENGTH: usize = 32;
 
+    let key = SecretBytes::generate(LENGTH)
+        .map_err(|error| Failure::unread(format!("the system gives no random bytes: {error}")))?;
+    let wrapped = wrap(kms, sockets, &key).await?;
+    Ok(WritingKey { key, wrapped })
+}
+
+/// Has every KMS v2 plugin of a configuration encrypt a statement, each once.
+pub(crate) async fn vouch(
+    configuration: &EncryptionConfiguration,
+    sockets: &[KmsSocket],
+    statement: &[u8],
+) -> Result<Vec<WrappedKey>, Failure> {
+    let statement = SecretBytes::new(statement.to_vec());
+    let mut vouched: Vec<WrappedKey> = Vec::new();
+    for (kms, _) in plugins(configuration, sockets) {
+        let is_known = vouched.iter().any(|it| it.provider == kms.name);
+        if kms.api_version == KmsVersion::V2 && !is_known {
+            vouched.push(wrap(kms, sockets, &statement).await?);
+        }
+    }
+    Ok(vouched)
+}
+
+/// One Encrypt of a plugin, by the key that its Status names.
+async fn wrap(kms: &Kms, sockets: &[KmsSocket], key: &SecretBytes) -> Result<WrappedKey, Failure> {
     let (name, no_socket) = (&kms.name, "the configuration's endpoint is no path");
     let path = socket(kms, sockets);
     let path = path.ok_or_else(|| unasked(Path::new(&kms.endpoint), no_socket))?;
     let key_id = status(&path).await?;
-    let key = SecretBytes::generate(LENGTH)
-        .map_err(|error| Failure::unread(format!("the system gives no random bytes: {error}")))?;
     let request = EncryptRequest {
         plaintext: key.expose().to_vec(),
         uid: format!("atrest-{}", key.fingerprint().short(16)),
@@ -253,15 +276,12 @@ pub(crate) async fn fresh_seed(kms: &Kms, sockets: &[KmsSocket]) -> Result<Writi
         ))
         .hint("its key is being changed: run this again once every API server has taken up the new one"));
     }
-    Ok(WritingKey {
-        key,
-        wrapped: WrappedKey {
-            version: KmsVersion::V2,
-            provider: name.clone(),
-            key_id,
-            ciphertext: response.ciphertext,
-            annotations: response.annotations,
-        },
+    Ok(WrappedKey {
+        version: KmsVersion::V2,
+        provider: name.clone(),
+        key_id,
+        ciphertext: response.ciphertext,
+        annotations: response.annotations,
     })
 }
 

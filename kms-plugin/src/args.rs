@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 /// A KMS v2 plugin for kube-apiserver with a keyring of its own.
 ///
-/// Exit status: 0 done, 2 usage or unusable input, 3 something required could not be reached.
+/// Exit status: 0 done, 1 a proof is refused or the keyring is behind, 2 usage or unusable input, 3 something required could not be reached.
 #[derive(Debug, Parser)]
 #[command(name = "atrest-kms", version, max_term_width = 100)]
 pub(crate) struct Args {
@@ -49,6 +49,21 @@ pub(crate) enum Keyring {
     Add(Add),
     /// Make a generation the one that encrypts; the former one stays readable.
     Activate(Activate),
+    /// Take over the file that another node's `add`, `activate` or `retire` made.
+    ///
+    /// It has to come from the one that is here: a fork is refused, as is an older file.
+    Import(Import),
+    /// Go on from an older file, after the newer one is lost for good.
+    ///
+    /// Where something named a generation that the keyring does not have, the plugin decrypts and
+    /// encrypts nothing. This says that it is what is left; numbers that were seen are never given again.
+    Confirm(Confirm),
+    /// Take out the key of a generation that nothing needs any more, by a census that proves it.
+    Retire(Retire),
+    /// Check every key of the keyring, and whether something knows of a newer keyring.
+    ///
+    /// Exit status: 0 all is well; 1 the keyring is older than something that named it.
+    Verify(Verify),
     /// Show the generations.
     List(List),
 }
@@ -80,6 +95,75 @@ pub(crate) struct Activate {
     /// The generation's number [default: the newest].
     #[arg(long, value_name = "N")]
     pub(crate) generation: Option<u32>,
+    #[command(flatten)]
+    pub(crate) keyring: KeyringArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// `keyring import`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Import {
+    /// The file that came from the other node, sealed with the same secret.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) keyring: KeyringArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// `keyring confirm`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Confirm {
+    #[command(flatten)]
+    pub(crate) keyring: KeyringArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// `keyring retire`
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("end").args(["escrow", "destroy"]))]
+pub(crate) struct Retire {
+    /// The generation's number.
+    #[arg(long, value_name = "N")]
+    pub(crate) generation: u32,
+    /// What `atrest verify --attest --output json` printed, at most 10 minutes ago.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) proof: PathBuf,
+    /// The EncryptionConfiguration that the census was judged by.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// What `atrest verify --snapshot FILE... --output json` said of the backups: which of them
+    /// need the key.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) backups: Option<PathBuf>,
+    /// Keep the keyring as it was before, sealed as it is, in a new file: for backups that need the
+    /// key.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) escrow: Option<PathBuf>,
+    /// Keep no copy: what still needs the key can never be read again.
+    #[arg(long)]
+    pub(crate) destroy: bool,
+    #[command(flatten)]
+    pub(crate) keyring: KeyringArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// `keyring verify`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Verify {
+    /// What `keyring list --output json` printed on another node; repeatable.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) peer: Vec<PathBuf>,
+    /// What `kubectl get lease --output json` printed, for key_ids in annotations; repeatable.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) lease: Vec<PathBuf>,
+    /// What `atrest verify --output json` printed; repeatable.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) census: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) keyring: KeyringArgs,
     #[command(flatten)]

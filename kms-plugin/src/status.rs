@@ -6,6 +6,8 @@ use std::process::ExitCode;
 /// The exit statuses that a failure of this program can have, as everywhere in atrest.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum ExitStatus {
+    /// 1: what was looked at is not as it should be.
+    Findings,
     /// 2: usage, or input that cannot be used.
     Unusable,
     /// 3: something required could not be reached.
@@ -15,6 +17,7 @@ pub(crate) enum ExitStatus {
 impl From<ExitStatus> for ExitCode {
     fn from(status: ExitStatus) -> Self {
         Self::from(match status {
+            ExitStatus::Findings => 1,
             ExitStatus::Unusable => 2,
             ExitStatus::Unread => 3,
         })
@@ -35,6 +38,11 @@ impl Failure {
     /// The input or the usage is at fault.
     pub(crate) fn unusable(message: impl fmt::Display) -> Self {
         Self::new(ExitStatus::Unusable, message)
+    }
+
+    /// What was looked at is not as it should be.
+    pub(crate) fn finding(message: impl fmt::Display) -> Self {
+        Self::new(ExitStatus::Findings, message)
     }
 
     /// Something required could not be reached.

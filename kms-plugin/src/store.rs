@@ -1,8 +1,8 @@
 //! The keyring file on disk: reads it with the secret that opens it, and replaces it whole.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use atrest_core::keyring::{Error, Keyring, KeyringFile, Seal, SealKey, SealKind};
+use atrest_core::keyring::{Error, Keyring, KeyringFile, Seal, SealKey, SealKind, Sign};
 use atrest_core::secret::{Fingerprint, SecretBytes};
 
 use crate::args::{KeyringArgs, UnsealArgs};
@@ -41,6 +41,19 @@ impl Store {
             .map_or(SealKind::None, |(kind, _)| *kind)
     }
 
+    /// The keyring in another file, opened by the same secret.
+    pub(crate) fn at(&self, path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            secret: self.secret.clone(),
+        }
+    }
+
+    /// Whether the file is there, whatever it holds.
+    pub(crate) fn exists(&self) -> bool {
+        std::fs::symlink_metadata(&self.path).is_ok()
+    }
+
     /// Reads and opens the keyring.
     pub(crate) fn load(&self) -> Result<Loaded, Failure> {
         let text = self.read()?;
@@ -71,6 +84,61 @@ impl Store {
         atrest_files::read(path)
             .map(Some)
             .map_err(Failure::unusable)
+    }
+
+    /// The sign of a newer keyring that was seen, kept beside the file; `None` where there is none
+    /// that this keyring does not know of.
+    pub(crate) fn sign(&self, keyring: &Keyring) -> Result<Option<Sign>, Failure> {
+        let path = self.mark_path();
+        let text = match atrest_files::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == Some(std::io::ErrorKind::NotFound) => return Ok(None),
+            Err(error) => return Err(Failure::unusable(error)),
+        };
+        let sign = Sign::from_mark(text.expose()).map_err(|error| {
+            Failure::unusable(format!("{}: {error}", path.display())).hint(
+                "remove it, and have `atrest-kms keyring verify` look again for newer keyrings",
+            )
+        })?;
+        Ok(keyring.is_behind(&sign).then_some(sign))
+    }
+
+    /// Refuses where a newer keyring is known of.
+    pub(crate) fn refuse_behind(&self, keyring: &Keyring) -> Result<(), Failure> {
+        match self.sign(keyring)? {
+            None => Ok(()),
+            Some(sign) => Err(self.behind(keyring, &sign)),
+        }
+    }
+
+    /// Keeps a sign: the plugin of this keyring encrypts nothing from now on.
+    pub(crate) fn mark(&self, sign: &Sign) -> Result<(), Failure> {
+        let path = self.mark_path();
+        let former = match atrest_files::read(&path) {
+            Ok(text) => Some(text.fingerprint()),
+            Err(error) if error.kind() == Some(std::io::ErrorKind::NotFound) => None,
+            Err(error) => return Err(Failure::unusable(error)),
+        };
+        atrest_files::replace(&path, sign.to_mark().as_bytes(), former).map_err(Failure::unusable)
+    }
+
+    fn mark_path(&self) -> PathBuf {
+        let mut path = self.path.as_os_str().to_owned();
+        path.push(".mark");
+        PathBuf::from(path)
+    }
+
+    /// The keyring was rolled back.
+    pub(crate) fn behind(&self, keyring: &Keyring, sign: &Sign) -> Failure {
+        Failure::finding(format!(
+            "keyring {} is older than what was in use: {sign}, and it ends with {}",
+            self.path.display(),
+            keyring.highest()
+        ))
+        .hint(
+            "`keyring import` the newer file from another node or its backup; where it is lost for \
+             good, `keyring confirm` goes on with this one",
+        )
     }
 
     /// Makes a keyring of what was read.
@@ -119,6 +187,12 @@ impl Store {
             key,
             fingerprint: text.fingerprint(),
         })
+    }
+
+    /// Writes a keyring that came from another node, sealed as it came, where there was none.
+    pub(crate) fn adopt(&self, loaded: &Loaded) -> Result<(), Failure> {
+        let text = self.render(&loaded.keyring, &loaded.seal, &loaded.key)?;
+        atrest_files::create(&self.path, text.expose()).map_err(Failure::unusable)
     }
 
     /// Replaces the file that was read as `loaded` by what `loaded` is now.
@@ -173,6 +247,17 @@ impl Store {
             Error::WeakSecret { .. } => "make it of random bytes: head -c 32 /dev/urandom",
             Error::Unsealing => {
                 "name the secret that the keyring was made with, or put the file back from its backup"
+            }
+            Error::OtherKeyring { .. } => "name the file of this cluster's keyring",
+            Error::Fork(_) | Error::Diverged(_) => {
+                "keep both files: each may have written values. Go on with the one whose keys are in \
+                 use (`atrest verify` counts by key_id), on every node"
+            }
+            Error::Lacks(_) | Error::Older { .. } | Error::Resurrected(_) => {
+                "import the newest file: that of the node where the keyring was changed last"
+            }
+            Error::Active(_) => {
+                "`keyring activate` another generation first, and rewrite what is stored"
             }
             Error::NoGeneration(_) | Error::Retired(_) => {
                 "`atrest-kms keyring list` shows what there is"

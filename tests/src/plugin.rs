@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::atrest::Ended;
 use crate::binaries;
 use crate::keeper::Keeper;
 use crate::schema;
@@ -58,21 +59,22 @@ impl Plugin {
 
     /// `atrest-kms keyring ...`, which has to succeed.
     pub fn keyring(&self, arguments: &[&str]) -> Value {
-        let Output {
-            status,
-            stdout,
-            stderr,
-        } = Command::new(binaries::path("atrest-kms"))
+        let ended = self.try_keyring(arguments).expect(0);
+        let list = ended.json();
+        assert_eq!(schema::faults(&list), Vec::<String>::new());
+        list
+    }
+
+    /// `atrest-kms keyring ...`, however it ends.
+    pub fn try_keyring(&self, arguments: &[&str]) -> Ended {
+        Command::new(binaries::path("atrest-kms"))
             .arg("keyring")
             .args(arguments)
             .args(["--output", "json", "--keyring"])
             .arg(self.keyring_file())
             .output()
-            .expect("atrest-kms was built");
-        assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
-        let list = serde_json::from_slice(&stdout).expect("its JSON");
-        assert_eq!(schema::faults(&list), Vec::<String>::new());
-        list
+            .expect("atrest-kms was built")
+            .into()
     }
 
     /// The key_id that is written with now.

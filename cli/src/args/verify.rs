@@ -53,6 +53,12 @@ pub(crate) struct Verify {
     /// endpoint].
     #[arg(long = "kms-socket", value_name = "NAME=PATH")]
     pub(crate) kms_sockets: Vec<KmsSocket>,
+    /// Have the KMS v2 plugins of the configuration vouch for the report, by encrypting its digest:
+    /// the proof that `atrest-kms keyring retire` asks for. Of a running etcd, as JSON or YAML.
+    #[arg(long, requires = "config", conflicts_with_all = [
+        "api", "expect", "resources", "snapshot", "data_dir",
+    ])]
+    pub(crate) attest: bool,
     /// How many values that are not current are listed; 0 for all.
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
     pub(crate) max_objects: usize,

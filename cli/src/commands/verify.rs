@@ -126,7 +126,10 @@ pub(crate) async fn run(global: &Global, arguments: &Verify) -> Result<ExitStatu
         etcd_id,
         config: fingerprint,
     };
-    let report = Report::new(&counted, &source);
+    let mut report = Report::new(&counted, &source);
+    if let (true, Some(configuration)) = (arguments.attest, configuration) {
+        report.attest(configuration, &arguments.kms_sockets).await?;
+    }
     report::render(global.output, &report, || report.text())?;
     Ok(match counted.census.verdict() {
         Verdict::Clean => ExitStatus::Done,

@@ -4,12 +4,17 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use atrest_core::at_rest::{self, Group, Part, State, Verdict};
+use atrest_core::encryption_config::EncryptionConfiguration;
+use atrest_core::keyring::statement;
 use atrest_core::secret::Fingerprint;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 
+use crate::args::KmsSocket;
 use crate::etcd::Counted;
+use crate::kms;
+use crate::status::Failure;
 
 /// `atrest/verify/v1`.
 #[derive(Debug, Serialize)]
@@ -25,6 +30,16 @@ pub(crate) struct Report {
     objects_omitted: u64,
     residue: Option<Vec<Residue>>,
     verdict: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    attestations: Vec<Attestation>,
+}
+
+/// The report's digest, encrypted by a KMS plugin.
+#[derive(Debug, Serialize)]
+struct Attestation {
+    provider: String,
+    key_id: String,
+    ciphertext: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -144,7 +159,26 @@ impl Report {
                 Verdict::Dirty => "dirty",
                 Verdict::Unknown => "unknown",
             },
+            attestations: Vec::new(),
         }
+    }
+
+    /// Has the plugins of a configuration vouch for this very report.
+    pub(crate) async fn attest(
+        &mut self,
+        configuration: &EncryptionConfiguration,
+        sockets: &[KmsSocket],
+    ) -> Result<(), Failure> {
+        let report = serde_json::to_value(&*self)
+            .map_err(|error| Failure::unread(format!("cannot render JSON: {error}")))?;
+        let vouched = kms::vouch(configuration, sockets, &statement(&report)).await?;
+        let attestations = vouched.into_iter().map(|wrapped| Attestation {
+            provider: wrapped.provider,
+            key_id: wrapped.key_id,
+            ciphertext: BASE64_STANDARD.encode(&wrapped.ciphertext),
+        });
+        self.attestations = attestations.collect();
+        Ok(())
     }
 
     /// A table for people, then what is not current.

@@ -20,7 +20,9 @@
 //!
 //! Associated data of the box: `field(schema) || field(id) || field(serial as big-endian u64)`, then
 //! a field each for the seal's kind, key derivation, parameters and salt, where `field(x)` is the
-//! length of x as a big-endian `u32` and x. So no part of a sealed file can be changed or exchanged
+//! length of x as a big-endian `u32` and x. The header may have two more members, `taken` (a number
+//! above which the next generation is minted) and `cluster` (etcd's id, from the first proof of
+//! retirement); each that is there adds two fields, its name and its value. So no part of a sealed file can be changed or exchanged
 //! for that of another one.
 
 use std::fmt;
@@ -52,6 +54,8 @@ pub struct KeyringFile {
 struct Header {
     id: KeyringId,
     serial: u64,
+    taken: u32,
+    cluster: Option<String>,
     seal: Seal,
 }
 
@@ -76,6 +80,8 @@ impl KeyringFile {
                 .parse()
                 .map_err(|_| Error::invalid("id", "it is not 8 lower-case hex digits"))?,
             serial: file.serial,
+            taken: file.taken,
+            cluster: file.cluster,
             seal: Seal(file.seal),
         };
         if header.serial == 0 {
@@ -112,7 +118,7 @@ impl KeyringFile {
 
     /// Opens the seal and checks that what is inside fits together.
     pub fn open(self, key: &SealKey) -> Result<Keyring, Error> {
-        let Header { id, serial, .. } = self.header;
+        let (id, serial) = (self.header.id, self.header.serial);
         let forms = match self.body {
             Body::Clear(forms) => forms,
             Body::Sealed(sealed) => {
@@ -158,6 +164,8 @@ impl KeyringFile {
         Ok(Keyring {
             id,
             serial,
+            taken: self.header.taken,
+            cluster: self.header.cluster,
             generations,
         })
     }
@@ -179,6 +187,8 @@ impl Keyring {
         let header = Header {
             id: self.id,
             serial: self.serial,
+            taken: self.taken,
+            cluster: self.cluster.clone(),
             seal: seal.clone(),
         };
         let forms: Vec<_> = self.generations.iter().map(GenerationForm::of).collect();
@@ -202,6 +212,8 @@ impl Keyring {
             schema: SCHEMA.to_owned(),
             id: self.id.to_string(),
             serial: self.serial,
+            taken: self.taken,
+            cluster: self.cluster.clone(),
             seal: seal.0.clone(),
             sealed,
             generations,
@@ -217,7 +229,17 @@ fn associated_data(header: &Header) -> Vec<u8> {
         header.serial.to_be_bytes().to_vec(),
     ];
     fields.extend(header.seal.fields());
+    if header.taken > 0 {
+        fields.extend([b"taken".to_vec(), header.taken.to_be_bytes().to_vec()]);
+    }
+    if let Some(cluster) = &header.cluster {
+        fields.extend([b"cluster".to_vec(), cluster.clone().into_bytes()]);
+    }
     aead::associated_data(fields.iter().map(Vec::as_slice))
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 #[derive(Deserialize, Serialize)]
@@ -226,6 +248,10 @@ struct FileForm {
     schema: String,
     id: String,
     serial: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    taken: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cluster: Option<String>,
     seal: Form,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sealed: Option<String>,

@@ -13,6 +13,9 @@ mod aead;
 mod file;
 mod kek;
 mod key_id;
+mod lineage;
+mod proof;
+mod rollback;
 mod seal;
 
 use std::fmt;
@@ -23,6 +26,8 @@ use serde::{Deserialize, Serialize};
 pub use self::file::{KeyringFile, MAX_FILE_SIZE};
 pub use self::kek::{DecryptError, EncryptError, Kek, MAX_CIPHERTEXT, MAX_PLAINTEXT};
 pub use self::key_id::{KeyId, KeyringId, UnknownForm};
+pub use self::proof::{MAX_AGE, Proof, ProofError, Scope, statement};
+pub use self::rollback::{MARK_SCHEMA, NotEvidence, Sign, SignKind};
 pub use self::seal::{Seal, SealKey, SealKind};
 
 use crate::secret::SecretBytes;
@@ -91,6 +96,37 @@ pub enum Error {
     /// A tombstone has no key.
     #[error("generation {0} is retired: its key is gone")]
     Retired(u32),
+    /// The active generation is what every API server writes with.
+    #[error("generation {0} is active: it encrypts")]
+    Active(u32),
+    /// The other file belongs to another cluster, or `init` was run twice for one.
+    #[error("it is keyring {found}, and here is keyring {here}")]
+    OtherKeyring {
+        /// The one that was to come in.
+        found: KeyringId,
+        /// The one that is here.
+        here: KeyringId,
+    },
+    /// The same number was given on two nodes to two keys: what one wrote the other cannot read.
+    #[error("generation {0} is another key there than here: it was minted twice")]
+    Fork(u32),
+    /// It was changed on two nodes, each without the other's change.
+    #[error("it lacks generation {0}, which is here: it is older, or was changed on another node")]
+    Lacks(u32),
+    /// It was changed before what is here.
+    #[error("it is older: its serial is {found}, here it is {here}")]
+    Older {
+        /// Of the file that was to come in.
+        found: u64,
+        /// Of the one that is here.
+        here: u64,
+    },
+    /// Both were changed from the same former one.
+    #[error("both have serial {0} and differ: each was changed on a node of its own")]
+    Diverged(u64),
+    /// A key that was taken out would come back.
+    #[error("generation {0} is retired here and not there: it is older")]
+    Resurrected(u32),
     /// [`MAX_GENERATIONS`], or the last number there is.
     #[error("the keyring is full: it keeps at most {MAX_GENERATIONS} generations")]
     Full,
@@ -237,6 +273,10 @@ impl Generation {
 pub struct Keyring {
     id: KeyringId,
     serial: u64,
+    /// The highest number that `confirm` learned to be taken, by a key that is not here.
+    taken: u32,
+    /// etcd's cluster id, from the first proof that was accepted.
+    cluster: Option<String>,
     generations: Vec<Generation>,
 }
 
@@ -247,6 +287,8 @@ impl Keyring {
         Ok(Self {
             id,
             serial: 1,
+            taken: 0,
+            cluster: None,
             generations: vec![Generation::mint(id, 1, Stage::Active, now)?],
         })
     }
@@ -288,12 +330,22 @@ impl Keyring {
         &self.generations[self.generations.len() - 1]
     }
 
+    /// The highest number that is known to be taken.
+    pub fn highest(&self) -> u32 {
+        self.newest().n.max(self.taken)
+    }
+
+    /// etcd's id of the cluster whose keys these are, once a proof told it.
+    pub fn cluster(&self) -> Option<&str> {
+        self.cluster.as_deref()
+    }
+
     /// Mints the next generation, readable, and returns it.
     pub fn add(&mut self, now: Timestamp) -> Result<&Generation, Error> {
         if self.generations.len() >= MAX_GENERATIONS {
             return Err(Error::Full);
         }
-        let n = self.newest().n.checked_add(1).ok_or(Error::Full)?;
+        let n = self.highest().checked_add(1).ok_or(Error::Full)?;
         let serial = self.serial.checked_add(1).ok_or(Error::Full)?;
         self.generations
             .push(Generation::mint(self.id, n, Stage::Readable, now)?);
@@ -322,6 +374,45 @@ impl Keyring {
         }
         self.generations[next].stage = Stage::Active;
         Ok(true)
+    }
+
+    /// Goes on from an older file although generations up to `highest` were minted: their numbers
+    /// are never given again.
+    pub fn confirm(&mut self, highest: u32) -> Result<(), Error> {
+        self.serial = self.serial.checked_add(1).ok_or(Error::Full)?;
+        self.taken = self.taken.max(highest);
+        Ok(())
+    }
+
+    /// Whether generation `n` is there, has its key, and does not write.
+    pub fn may_retire(&self, n: u32) -> Result<&Generation, Error> {
+        let generation = self
+            .generations
+            .iter()
+            .find(|generation| generation.n == n)
+            .ok_or(Error::NoGeneration(n))?;
+        match generation.stage {
+            Stage::Active => Err(Error::Active(n)),
+            Stage::Retired => Err(Error::Retired(n)),
+            Stage::Readable => Ok(generation),
+        }
+    }
+
+    /// Makes generation `n` a tombstone: its key is gone, its name stays taken. `scope` is what
+    /// [`Proof::check`] made of the proof.
+    pub fn retire(&mut self, n: u32, scope: &Scope, now: Timestamp) -> Result<(), Error> {
+        self.may_retire(n)?;
+        self.serial = self.serial.checked_add(1).ok_or(Error::Full)?;
+        self.cluster = Some(scope.cluster.clone());
+        for generation in &mut self.generations {
+            if generation.n == n {
+                generation.stage = Stage::Retired;
+                generation.backend = Backend::Local(None);
+                generation.retired = Some(whole_seconds(now));
+                generation.proof = Some(scope.to_string());
+            }
+        }
+        Ok(())
     }
 }
 

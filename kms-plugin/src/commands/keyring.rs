@@ -1,12 +1,15 @@
 //! `atrest-kms keyring`: makes and changes the file that holds the keys.
 
+mod retire;
+mod verify;
+
 use std::fmt::Write as _;
 
 use atrest_core::keyring::{Generation, Keyring, SealKind};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::args::{self, Activate, Add, Init, List, Output};
+use crate::args::{self, Activate, Add, Confirm, Import, Init, List, Output};
 use crate::report;
 use crate::status::Failure;
 use crate::store::{Loaded, Store};
@@ -17,6 +20,10 @@ pub(crate) fn run(args: &args::Keyring) -> Result<(), Failure> {
         args::Keyring::Init(args) => init(args),
         args::Keyring::Add(args) => add(args),
         args::Keyring::Activate(args) => activate(args),
+        args::Keyring::Import(args) => import(args),
+        args::Keyring::Confirm(args) => confirm(args),
+        args::Keyring::Retire(args) => retire::run(args),
+        args::Keyring::Verify(args) => verify::run(args),
         args::Keyring::List(args) => list(args),
     }
 }
@@ -49,6 +56,7 @@ fn init(args: &Init) -> Result<(), Failure> {
 fn add(args: &Add) -> Result<(), Failure> {
     let store = Store::new(&args.keyring)?;
     let mut loaded = store.load()?;
+    store.refuse_behind(&loaded.keyring)?;
     loaded
         .keyring
         .add(Timestamp::now())
@@ -61,6 +69,7 @@ fn add(args: &Add) -> Result<(), Failure> {
 fn activate(args: &Activate) -> Result<(), Failure> {
     let store = Store::new(&args.keyring)?;
     let mut loaded = store.load()?;
+    store.refuse_behind(&loaded.keyring)?;
     let n = args
         .generation
         .unwrap_or_else(|| loaded.keyring.newest().n());
@@ -72,6 +81,46 @@ fn activate(args: &Activate) -> Result<(), Failure> {
         store.replace(&loaded)?;
     } else {
         report::say(format!("generation {n} is active already"));
+    }
+    print(&loaded, args.output.output)
+}
+
+fn import(args: &Import) -> Result<(), Failure> {
+    let store = Store::new(&args.keyring)?;
+    let source = store.at(&args.file);
+    let mut theirs = source.load()?;
+    if !store.exists() {
+        store.adopt(&theirs)?;
+        return print(&theirs, args.output.output);
+    }
+    let mut loaded = store.load()?;
+    let changed = theirs
+        .keyring
+        .succeed(&loaded.keyring)
+        .map_err(|error| source.failure(error))?;
+    if changed {
+        loaded.keyring = theirs.keyring;
+        store.replace(&loaded)?;
+    } else {
+        report::say("it is the same already");
+    }
+    print(&loaded, args.output.output)
+}
+
+fn confirm(args: &Confirm) -> Result<(), Failure> {
+    let store = Store::new(&args.keyring)?;
+    let mut loaded = store.load()?;
+    match store.sign(&loaded.keyring)? {
+        None => report::say("nothing knows of a newer keyring: there is nothing to confirm"),
+        Some(sign) => {
+            let confirmed = loaded.keyring.confirm(sign.generation);
+            confirmed.map_err(|error| store.failure(error))?;
+            store.replace(&loaded)?;
+            report::say(format!(
+                "warning: what generations after {} wrote cannot be read with this keyring",
+                loaded.keyring.newest().n()
+            ));
+        }
     }
     print(&loaded, args.output.output)
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use atrest_core::keyring::{Backend, Generation, Keyring};
 use atrest_core::secret::Fingerprint;
 use tokio::time::MissedTickBehavior;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
+use super::ROLLED_BACK;
 use super::snapshot::Current;
 use crate::status::Failure;
 use crate::store::{Loaded, Store};
@@ -41,9 +42,9 @@ pub(super) async fn follow(store: Store, current: Current, mut served: Fingerpri
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        let (store, before) = (store.clone(), rejected.clone());
+        let (from, before) = (store.clone(), rejected.clone());
         // Off this thread: a disk may hang, and a passphrase takes its time.
-        let look = tokio::task::spawn_blocking(move || look(&store, served, &before)).await;
+        let look = tokio::task::spawn_blocking(move || look(&from, served, &before)).await;
         match look {
             Ok(Look::Unchanged(seen)) => {
                 if seen == served && !rejected.message.is_empty() {
@@ -55,7 +56,7 @@ pub(super) async fn follow(store: Store, current: Current, mut served: Fingerpri
                 served = loaded.fingerprint;
                 rejected = Rejected::default();
                 let former = current.replace(loaded.keyring);
-                announce(&former, &current.keyring());
+                announce(&former.keyring, &current.snapshot().keyring);
             }
             Ok(Look::Unusable(now)) => {
                 if now.message != rejected.message {
@@ -69,6 +70,30 @@ pub(super) async fn follow(store: Store, current: Current, mut served: Fingerpri
             // The task panicked, or the runtime ends.
             Err(_) => error!("could not look at the keyring file"),
         }
+        follow_sign(&store, &current).await;
+    }
+}
+
+/// A sign that `keyring verify` found stops what is served; one that a Decrypt brought is kept on
+/// disk, for `add`, `activate` and the next start.
+async fn follow_sign(store: &Store, current: &Current) {
+    let (store, snapshot) = (store.clone(), current.snapshot());
+    let looked = tokio::task::spawn_blocking(move || {
+        let kept = store.sign(&snapshot.keyring)?;
+        match (&kept, &snapshot.behind) {
+            (None, Some(sign)) => store.mark(sign).map(|()| None),
+            (Some(_), Some(_)) => Ok(None),
+            (_, None) => Ok(kept),
+        }
+    });
+    match looked.await {
+        Ok(Ok(Some(sign))) => {
+            error!(reason = %sign, "{ROLLED_BACK}");
+            current.stop(sign);
+        }
+        Ok(Ok(None)) => {}
+        Ok(Err(failure)) => debug!(reason = failure.message(), "the mark was not kept"),
+        Err(_) => error!("could not look at the keyring's mark"),
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use self::service::{MESSAGE_LIMIT, Service};
 use self::snapshot::Current;
@@ -29,6 +29,9 @@ use crate::store::Store;
 /// How long calls in flight may take once the end was asked for: kube-apiserver's own deadline is
 /// 3 s, and nobody waits for an answer after it.
 const DRAIN: Duration = Duration::from_secs(4);
+
+/// What is logged once a sign of a newer keyring is seen.
+const ROLLED_BACK: &str = "the keyring is older than what was in use: it decrypts, and encrypts nothing until the newer file is imported or this one is confirmed";
 
 /// Serves until SIGTERM or SIGINT.
 pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
@@ -70,7 +73,11 @@ async fn serve(args: &Serve, store: Store, loaded: crate::store::Loaded) -> Resu
         signal(SignalKind::interrupt()).map_err(|error| cannot("wait for SIGINT", error))?;
 
     let fingerprint = loaded.fingerprint;
-    let current = Current::new(loaded.keyring);
+    let behind = store.sign(&loaded.keyring)?;
+    if let Some(sign) = &behind {
+        error!(reason = %sign, "{ROLLED_BACK}");
+    }
+    let current = Current::new(loaded.keyring, behind);
     // Bound last: whoever connects is answered.
     let (socket, listener) = Socket::bind(&args.socket)?;
     tokio::spawn(follow::follow(store, current.clone(), fingerprint));

@@ -2,15 +2,17 @@
 
 use std::fmt;
 
-use atrest_core::keyring::{EncryptError, Stage};
+use atrest_core::keyring::{EncryptError, Keyring, Sign, Stage};
 use atrest_core::secret::SecretBytes;
 use atrest_proto::v2::key_management_service_server::KeyManagementService;
 use atrest_proto::v2::{
     DecryptRequest, DecryptResponse, EncryptRequest, EncryptResponse, StatusRequest, StatusResponse,
 };
+use jiff::Timestamp;
 use tonic::{Request, Response, Status};
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
+use super::ROLLED_BACK;
 use super::snapshot::Current;
 
 /// A request has at most 1 KiB of ciphertext, 1 KiB of key_id and 32 KiB of annotations.
@@ -36,12 +38,19 @@ impl Service {
 #[tonic::async_trait]
 impl KeyManagementService for Service {
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
-        let keyring = self.current.keyring();
-        let key_id = keyring.active().key_id().to_string();
+        let snapshot = self.current.snapshot();
+        // An empty key_id is what makes kube-apiserver stop writing, within 3 minutes.
+        let (healthz, key_id) = match &snapshot.behind {
+            None => (
+                HEALTHY.to_owned(),
+                snapshot.keyring.active().key_id().to_string(),
+            ),
+            Some(sign) => (rolled_back(&snapshot.keyring, sign), String::new()),
+        };
         debug!(key_id, "Status");
         Ok(Response::new(StatusResponse {
             version: VERSION.to_owned(),
-            healthz: HEALTHY.to_owned(),
+            healthz,
             key_id,
         }))
     }
@@ -53,8 +62,13 @@ impl KeyManagementService for Service {
         let EncryptRequest { plaintext, uid } = request.into_inner();
         let plaintext = SecretBytes::new(plaintext);
         let uid = Foreign(&uid);
-        let keyring = self.current.keyring();
-        let active = keyring.active();
+        let snapshot = self.current.snapshot();
+        if let Some(sign) = &snapshot.behind {
+            warn!(%uid, "Encrypt refused: the keyring is older than what was in use");
+            let reason = rolled_back(&snapshot.keyring, sign);
+            return Err(Status::failed_precondition(reason));
+        }
+        let active = snapshot.keyring.active();
         let ciphertext = active.encrypt(plaintext.expose()).map_err(|error| {
             warn!(%uid, key_id = %active.key_id(), %error, "Encrypt failed");
             match error {
@@ -81,8 +95,15 @@ impl KeyManagementService for Service {
             annotations,
         } = request.into_inner();
         let (uid, named) = (Foreign(&uid), Foreign(&key_id));
-        let keyring = self.current.keyring();
+        let snapshot = self.current.snapshot();
+        let keyring = &snapshot.keyring;
         let Some(generation) = keyring.find(&key_id) else {
+            if let Some(sign) = keyring.sign_of(&key_id, Timestamp::now())
+                && snapshot.behind.is_none()
+            {
+                error!(reason = %sign, "{ROLLED_BACK}");
+                self.current.stop(sign);
+            }
             warn!(%uid, key_id = %named, "Decrypt refused: the keyring has no such key");
             return Err(Status::not_found(format!(
                 "keyring {} has no key {named}: put the keyring that has it back, it is read at once",
@@ -110,6 +131,15 @@ impl KeyManagementService for Service {
             plaintext: plaintext.expose().to_vec(),
         }))
     }
+}
+
+fn rolled_back(keyring: &Keyring, sign: &Sign) -> String {
+    format!(
+        "keyring {} ends with generation {}, and {sign}: it is an older file; import the newer one, \
+         or `atrest-kms keyring confirm` this one",
+        keyring.id(),
+        keyring.highest()
+    )
 }
 
 /// A string of the caller, to be shown: cut, and without anything that could be taken for a line of

@@ -7,6 +7,7 @@
 mod examples;
 mod folder;
 mod keyring;
+mod lifecycle;
 mod plugin;
 mod serve;
 mod socket;

@@ -19,6 +19,7 @@ mod keeping;
 mod killed;
 mod kinds;
 mod kms_plugin;
+mod kms_retire;
 mod lints;
 mod operators;
 mod outlived;
