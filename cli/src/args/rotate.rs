@@ -20,8 +20,10 @@ pub(crate) struct Rotate {
     pub(crate) flags: RotateFlags,
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub(crate) enum RotateAction {
+    /// Write a rotation.yaml for this kubeadm cluster.
+    Init(Init),
     /// Show what a run would do.
     Plan,
     /// Do it.
@@ -32,6 +34,26 @@ pub(crate) enum RotateAction {
     Resume,
     /// Go back, from any step before the end, to the key that wrote before the run.
     Rollback,
+}
+
+/// Write a rotation.yaml: what this control-plane node, the cluster and, with --ssh, its other nodes
+/// say. Nothing else is changed.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Init {
+    /// The file to write, `-` for stdout; one that exists is left alone.
+    #[arg(short = 'o', value_name = "FILE", default_value = "rotation.yaml")]
+    pub(crate) to_file: PathBuf,
+    /// Who reaches the other control-plane nodes by SSH, as your ssh configuration has it; anybody but
+    /// root by `sudo -n`. Without it somebody else has to copy files there.
+    #[arg(long, value_name = "USER", value_parser = user)]
+    pub(crate) ssh: Option<String>,
+    /// kube-apiserver's static pod, on every node.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/kubernetes/manifests/kube-apiserver.yaml"
+    )]
+    pub(crate) manifest: PathBuf,
 }
 
 /// A rotation.yaml, or flags where there is one API server with its file on this machine.
@@ -114,6 +136,14 @@ fn run(text: &str) -> Result<String, String> {
     match !text.is_empty() && text.bytes().all(is_known) {
         true => Ok(text.to_owned()),
         false => Err("not the id of a run, such as 20261201T043000000Z".into()),
+    }
+}
+
+/// What ssh would take for one of its flags is nobody.
+fn user(text: &str) -> Result<String, String> {
+    match !text.is_empty() && !text.starts_with('-') && !text.contains(char::is_whitespace) {
+        true => Ok(text.to_owned()),
+        false => Err("not the name of a user".into()),
     }
 }
 

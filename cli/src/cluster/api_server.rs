@@ -292,6 +292,7 @@ fn over_http2(config: kube::Config) -> kube::Result<kube::Client> {
     Ok(kube::Client::new(service, config.default_namespace))
 }
 
+/// The kubeconfig, or in a pod without one the pod's own account.
 async fn config(global: &Global) -> Result<kube::Config, Failure> {
     let options = KubeConfigOptions {
         context: global.context.clone(),
@@ -301,6 +302,17 @@ async fn config(global: &Global) -> Result<kube::Config, Failure> {
         Some(path) => Kubeconfig::read_from(path),
         None => Kubeconfig::read(),
     };
+    let is_in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+    if let (Err(KubeconfigError::ReadConfig(..) | KubeconfigError::FindPath), None, true) =
+        (&loaded, &global.kubeconfig, is_in_pod)
+    {
+        return kube::Config::incluster_env().map_err(|_| {
+            Failure::unusable("the pod's account cannot be used").hint(
+                "give the pod a serviceAccountName and automountServiceAccountToken: true, or atrest a \
+                 kubeconfig",
+            )
+        });
+    }
     let config = match loaded {
         Ok(kubeconfig) => kube::Config::from_custom_kubeconfig(kubeconfig, &options).await,
         Err(error) => Err(error),

@@ -4,6 +4,7 @@ mod api_server;
 mod canary;
 mod envelope;
 mod identity;
+mod kubeadm;
 mod lease;
 mod metadata;
 mod metrics;
@@ -12,6 +13,7 @@ mod resource;
 mod served;
 
 pub(crate) use self::api_server::{ApiServer, Error};
+pub(crate) use self::kubeadm::KubeadmConfig;
 pub(crate) use self::lease::Lease;
 pub(crate) use self::metadata::{Object, PAGE, Page};
 pub(crate) use self::metrics::{Metrics, Process};

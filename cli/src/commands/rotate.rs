@@ -2,22 +2,27 @@
 
 use std::path::Path;
 
-use crate::args::{Engine, Global, Output, Rotate, RotateAction, RotateFlags};
+use crate::args::{Engine, Global, Init, Output, Rotate, RotateAction, RotateFlags};
 use crate::cluster::ApiServer;
 use crate::commands::confirmed;
 use crate::report;
 use crate::rotate::rewrite::etcd::SKIPPED;
 use crate::rotate::{
-    Journal, Lock, Plan, Reached, Record, Report, Run, Settings, Window, adopt, begin, certificate,
-    opened, page, run_of_cluster, state_dir,
+    Initial, Journal, Lock, Plan, Reached, Record, Report, Run, Settings, Window, adopt, begin,
+    certificate, init, opened, page, run_of_cluster, state_dir,
 };
 use crate::status::{ExitStatus, Failure};
 
 /// Runs the command.
 pub(crate) async fn run(global: &Global, arguments: &Rotate) -> Result<ExitStatus, Failure> {
     let flags = &arguments.flags;
+    let action = arguments.action.as_ref().unwrap_or(&RotateAction::Plan);
+    if let RotateAction::Init(arguments) = action {
+        return write_rotation(global, flags, arguments).await;
+    }
     let state_dir = state_dir(flags)?;
-    match arguments.action.unwrap_or(RotateAction::Plan) {
+    match action {
+        RotateAction::Init(_) => Ok(ExitStatus::Done), // above
         RotateAction::Plan => {
             let newest = Journal::newest(&state_dir)?;
             let plan =
@@ -93,6 +98,28 @@ pub(crate) async fn run(global: &Global, arguments: &Rotate) -> Result<ExitStatu
             None => Err(elsewhere(global, &state_dir).await),
         },
     }
+}
+
+/// A file that exists may hold somebody's work.
+async fn write_rotation(
+    global: &Global,
+    flags: &RotateFlags,
+    arguments: &Init,
+) -> Result<ExitStatus, Failure> {
+    let Initial { text, notes } = init(global, flags, arguments).await?;
+    let path = &arguments.to_file;
+    if path == Path::new("-") {
+        report::text(&text)?;
+    } else {
+        atrest_files::create(path, text.as_bytes()).map_err(|error| {
+            Failure::unusable(error).hint("name another file with -o, or print it with -o -")
+        })?;
+        report::say(format!("wrote {}", path.display()));
+    }
+    for note in notes {
+        report::say(format!("note: {note}"));
+    }
+    Ok(ExitStatus::Done)
 }
 
 async fn roll_back(

@@ -18,6 +18,7 @@ use super::barrier::Barrier;
 use super::certificate;
 use super::counts::Counts;
 use super::covered;
+use super::enable::enable;
 use super::escrow;
 use super::evidence::Written;
 use super::hand::{self, Hand, Means, Task};
@@ -161,6 +162,16 @@ impl<'a> Run<'a> {
     }
 
     async fn go_on(&mut self) -> Result<(), Failure> {
+        let say = |line: &str| self.say(line);
+        enable(
+            &self.settings,
+            &self.reached,
+            &self.lease,
+            &self.window,
+            say,
+        )
+        .await
+        .map_err(|failure| failure.in_the_middle("nothing is encrypted yet"))?;
         self.find_target().await?;
         loop {
             let (facts, observed) = self.facts().await?;

@@ -156,6 +156,15 @@ pub(crate) struct Observed {
 }
 
 impl Observed {
+    /// A server that is to get the file.
+    pub(super) fn planned(file: Loaded) -> Self {
+        Self {
+            file: Some(file),
+            metrics: None,
+            is_ready: false,
+        }
+    }
+
     /// The hash that the process reports.
     pub(crate) fn loaded(&self) -> Option<&str> {
         self.metrics.as_ref()?.loaded_config.as_deref()

@@ -10,9 +10,10 @@ use atrest_core::secret::SecretBytes;
 use serde::Serialize;
 
 use super::counts::Counts;
+use super::enable::{self, Enablement};
 use super::matrix::{self, Matrix};
 use super::observe::{
-    Cluster, Reached, alive_servers, check_count, check_server, observe, stored_here,
+    Cluster, Observed, Reached, alive_servers, check_count, check_server, observe, stored_here,
 };
 use super::rollback::Writer;
 use super::settings::{self, Settings, To};
@@ -43,6 +44,9 @@ pub(crate) struct Plan {
     load_waits: usize,
     /// What canaries are made of; none where no rotated resource is fit for it.
     canaries: Option<String>,
+    /// What is done first where API servers run without an EncryptionConfiguration.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    enablement: Vec<enable::Change>,
     /// Everything is decrypted.
     #[serde(skip)]
     pub(crate) decrypts: bool,
@@ -109,16 +113,23 @@ impl Plan {
         if let Some(failure) = lease::other(&reached.servers, ours).await? {
             return Err(failure);
         }
+        let enablement = Enablement::look(settings, &reached).await?;
+        let planned = |i| enablement.as_ref().and_then(|it| it.planned(i));
         let mut servers: Vec<Server> = Vec::new();
         let mut first = None;
         for (i, server) in settings.servers.iter().enumerate() {
             let (machine, api) = (&reached.machines[i], &reached.servers[i]);
             // Asked before the file is read: a server that is down is the first thing to know.
             check_server(api, &server.name).await?;
-            if let Some(machine) = machine {
+            let planned = planned(i);
+            if let (Some(machine), None) = (machine, &planned) {
                 static_pod::check(machine, server.reload.manifest(), server).await?;
             }
-            let observed = observe(server, machine.as_ref(), api).await?;
+            let is_planned = planned.is_some();
+            let observed = match planned {
+                Some(file) => Observed::planned(file),
+                None => observe(server, machine.as_ref(), api).await?,
+            };
             let file = server.file.display();
             let same = servers.first().map(|first| first.file_sha256.as_str());
             let says_nothing_yet = observed.says_nothing_yet();
@@ -126,7 +137,7 @@ impl Plan {
                 Some(_) => observed.is_loaded(None) || says_nothing_yet,
                 None => observed.loaded().is_some() && observed.loaded() == same,
             };
-            if !is_loaded {
+            if !is_loaded && !is_planned {
                 let loaded = match observed.loaded() {
                     None => "reports no hash of a loaded EncryptionConfiguration".to_owned(),
                     Some(_) => format!("has another EncryptionConfiguration loaded than {file}"),
@@ -158,7 +169,8 @@ impl Plan {
                 file: file.to_string(),
                 file_sha256: seen.fingerprint.to_string(),
                 chains: chains(&seen, &selection, &target)?,
-                readable_by_others: machine.is_readable_by_others(&server.file).await,
+                readable_by_others: !is_planned
+                    && machine.is_readable_by_others(&server.file).await,
                 by_hand: false,
             });
             first.get_or_insert((seen, selection, target));
@@ -229,6 +241,7 @@ impl Plan {
                 .map(|dir| dir.display().to_string()),
             scrub: settings.scrub,
             decrypts: matches!(target, Target::Identity),
+            enablement: enablement.map_or_else(Vec::new, |it| it.changes(settings)),
             load_waits: if in_place {
                 0
             } else {
@@ -243,6 +256,7 @@ impl Plan {
     /// For people.
     pub(crate) fn text(&self) -> String {
         let mut out = format!("rotate to {}\n", self.to);
+        enable::describe(&self.enablement, &mut out);
         for resource in &self.resources {
             let Resource {
                 resource,

@@ -18,7 +18,7 @@ use crate::machine::Access;
 use crate::status::Failure;
 
 const FILES: [&str; 2] = ["rotation.yaml", "/etc/atrest/rotation.yaml"];
-const STATE_DIR: &str = "/var/lib/atrest";
+pub(super) const STATE_DIR: &str = "/var/lib/atrest";
 
 /// Everything that a run depends on, without secrets.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -517,4 +517,15 @@ impl From<FileServer> for Server {
 pub(super) fn in_order(mut servers: Vec<Server>) -> Vec<Server> {
     servers.sort_by_key(|server| server.access == Access::Manual);
     servers
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// The servers of a rotation.yaml.
+    pub(in crate::rotate) fn servers_of(text: &str) -> Vec<Server> {
+        let file: File = serde_yaml::from_str(text).unwrap();
+        file.servers.into_iter().map(Server::from).collect()
+    }
 }

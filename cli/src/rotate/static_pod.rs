@@ -10,7 +10,7 @@ use crate::machine::Machine;
 use crate::status::Failure;
 
 /// Where kubeadm has it.
-const USUAL: &str = "/etc/kubernetes/manifests/kube-apiserver.yaml";
+pub(super) const USUAL: &str = "/etc/kubernetes/manifests/kube-apiserver.yaml";
 
 const ANNOTATION: &str = "atrest/encryption-config-sha256";
 const FLAG: &str = "--encryption-provider-config";

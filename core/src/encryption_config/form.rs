@@ -14,6 +14,7 @@ use super::tree::Text;
 pub(super) enum Form {
     Text(Text),
     Number(i32),
+    Bool(bool),
     List(Vec<Form>),
     Map(Vec<(&'static str, Form)>),
 }

@@ -5,6 +5,7 @@ mod buffer;
 mod decode;
 mod dialect;
 mod edit;
+mod enablement;
 mod fields;
 mod finding;
 mod fix;
@@ -26,6 +27,9 @@ mod tree;
 mod yaml;
 
 pub use self::edit::{Change, EditError, Extended, Refusal, rewrite};
+pub use self::enablement::{
+    ClusterConfiguration, Error as EnablementError, HostFile, Manifest, Setting,
+};
 pub use self::finding::{Finding, Kind, Origin, Severity};
 pub use self::fix::{Fixed, Mend, fix};
 pub use self::ids::Rule;

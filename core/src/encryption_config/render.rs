@@ -218,6 +218,7 @@ impl Writer {
         let inner = depth.map(|depth| depth + 1);
         match form {
             Form::Number(number) => self.out.push(&number.to_string()),
+            Form::Bool(value) => self.out.push(if *value { "true" } else { "false" }),
             Form::Text(text) if self.layout.is_json => json_string(text.expose(), &mut self.out),
             Form::Text(text) => yaml_string(text.expose(), sample.style(), &mut self.out),
             Form::List(items) => {
@@ -288,9 +289,13 @@ impl Writer {
 fn yaml_string(text: &str, style: Option<Style>, out: &mut Buffer) {
     // Nobody's numbers end with an equals sign; base64 mostly does.
     let is_word = |first: char| first.is_ascii_alphabetic() || first == '/';
+    let is_flag = || {
+        let name = text.strip_prefix("--");
+        name.is_some_and(|name| name.starts_with(|first: char| first.is_ascii_alphabetic()))
+    };
     let is_base64 = |first: char| text.ends_with('=') && (first.is_ascii_digit() || first == '+');
     let is_plain = || {
-        text.starts_with(|first| is_word(first) || is_base64(first))
+        (is_flag() || text.starts_with(|first| is_word(first) || is_base64(first)))
             && text
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"-._/+=".contains(&byte))

@@ -4,6 +4,7 @@
 //! clock, a file or a server.
 
 pub mod chain;
+pub mod enable;
 #[cfg(test)]
 mod model;
 mod step;

@@ -11,17 +11,17 @@ const ROOT: &str = "/sys/fs/cgroup";
 /// What the kubelet's own root needs, where cgroups are of version 2.
 const CONTROLLERS: [&str; 6] = ["cpu", "cpuset", "io", "memory", "pids", "hugetlb"];
 
-/// Makes `name`, a relative path, in every hierarchy, and has it removed at the end.
-pub(super) fn create(keeper: &Keeper, name: &str) {
-    let top = Path::new(name).iter().next().expect("a name");
+/// Has `top` and all below it removed at the end, after whatever is registered later.
+pub(super) fn remove(keeper: &Keeper, top: &str) {
     for hierarchy in hierarchies() {
-        keeper.undo(&[
-            "sh",
-            "-c",
-            REMOVE,
-            "sh",
-            &hierarchy.join(top).display().to_string(),
-        ]);
+        let folder = hierarchy.join(top).display().to_string();
+        keeper.undo(&["sh", "-c", REMOVE, "sh", &folder]);
+    }
+}
+
+/// Makes `name`, a relative path, in every hierarchy.
+pub(super) fn create(name: &str) {
+    for hierarchy in hierarchies() {
         let mut folder = hierarchy.clone();
         for part in Path::new(name) {
             // Of version 1, a cpuset starts without a processor, and no process can enter it.

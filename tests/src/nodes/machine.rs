@@ -16,15 +16,17 @@ const SCRIPT: &str = include_str!("machine.sh");
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What programs look for in `/etc`.
-const COPIED_FROM_ETC: [&str; 7] = [
+const COPIED_FROM_ETC: [&str; 6] = [
     "group",
     "hosts",
     "ld.so.cache",
     "nsswitch.conf",
     "os-release",
-    "passwd",
     "resolv.conf",
 ];
+
+/// Root's home: that of the host stays the host's.
+pub(super) const HOME: &str = "/var/lib/root";
 
 /// The network that machines hang on, a namespace without a way out.
 pub(super) struct Hub {
@@ -87,6 +89,10 @@ impl Machine {
                 directory.join("etc").join(name),
             );
         }
+        fs::create_dir_all(directory.join(HOME.trim_start_matches('/'))).expect("our directory");
+        let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let users = users.replace(":/root:", &format!(":{HOME}:"));
+        fs::write(directory.join("etc/passwd"), users).expect("our directory");
         let mut command = host("unshare");
         command
             .args(["--net", "--uts", "--mount", "--ipc", "--pid"])
@@ -125,7 +131,7 @@ impl Machine {
             .args(["--target", &self.init.to_string()])
             .args(["--net", "--uts", "--mount", "--ipc", "--pid", "--"])
             .arg(program)
-            .env("HOME", "/run");
+            .env("HOME", HOME);
         command
     }
 

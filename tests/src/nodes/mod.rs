@@ -11,15 +11,20 @@ mod cgroups;
 mod image;
 mod machine;
 mod node;
+mod ssh;
 
 use std::ffi::OsStr;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 pub use node::Node;
+pub use ssh::USER;
 
+use self::node::Candidate;
 use crate::keeper::Keeper;
 use crate::packages;
 use crate::programs::Programs;
@@ -28,13 +33,17 @@ use crate::programs::Programs;
 const READY: Duration = Duration::from_secs(180);
 
 /// What nodes are made of.
-const NEEDED: [packages::Needed; 7] = [
+const NEEDED: [packages::Needed; 11] = [
     ("containerd", "containerd"),
     ("ctr", "containerd"),
     ("hostname", "hostname"),
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("runc", "runc"),
+    ("ssh", "openssh-client"),
+    ("ssh-keygen", "openssh-client"),
+    ("sshd", "openssh-server"),
+    ("sudo", "sudo"),
     ("unshare", "util-linux"),
 ];
 
@@ -51,7 +60,7 @@ pub struct Nodes {
 
 impl Nodes {
     /// Why there can be no nodes here; also installs the packages that they need.
-    pub fn unavailable() -> Option<String> {
+    fn unavailable() -> Option<String> {
         if !rustix::process::geteuid().is_root() {
             return Some("nodes need root".into());
         }
@@ -68,16 +77,37 @@ impl Nodes {
         }
     }
 
+    /// Whether there can be nodes; says so once where there cannot.
+    ///
+    /// # Panics
+    ///
+    /// Where there cannot and `ATREST_REQUIRE_NODES=1` says that there must be.
+    pub fn available() -> bool {
+        static UNAVAILABLE: OnceLock<Option<String>> = OnceLock::new();
+        let reason = UNAVAILABLE.get_or_init(|| {
+            let reason = Self::unavailable()?;
+            // Not eprintln!, which the test runner keeps to itself.
+            let _ = writeln!(std::io::stderr(), "skipped: every test of nodes: {reason}");
+            Some(reason)
+        });
+        let required = std::env::var_os("ATREST_REQUIRE_NODES").is_some_and(|value| value == "1");
+        match reason {
+            None => true,
+            Some(reason) if required => panic!("ATREST_REQUIRE_NODES=1, but: {reason}"),
+            Some(_) => false,
+        }
+    }
+
     /// Starts a cluster of `count` nodes and waits until its API server is ready. Each API server
     /// polls its EncryptionConfiguration every second, not once a minute.
     ///
     /// # Panics
     ///
-    /// Where it cannot; see [`Nodes::unavailable`].
+    /// Where it cannot; see [`Nodes::available`].
     pub fn start(count: usize) -> Self {
         static STARTED: AtomicUsize = AtomicUsize::new(0);
 
-        assert_eq!(count, 1, "the harness cannot join further nodes yet");
+        assert!(count > 0, "a cluster has a node");
         let programs = Programs::required();
         let keeper = Keeper::start();
         let directory = tempfile::Builder::new()
@@ -88,10 +118,24 @@ impl Nodes {
         keeper.remove(&directory);
         let started = STARTED.fetch_add(1, Ordering::Relaxed);
         let cgroup = format!("atrest-{}-{started}", std::process::id());
+        // Once all nodes' processes have ended: any of them would keep it.
+        cgroups::remove(&keeper, &cgroup);
         let hub = machine::Hub::start(&keeper, programs);
-        let nodes = (1..=count)
-            .map(|number| Node::start_first(&keeper, &hub, &directory, &cgroup, number))
-            .collect();
+        let prepare = |number| Candidate::prepare(&keeper, &hub, &directory, &cgroup, number);
+        let nodes = std::thread::scope(|scope| {
+            // The first node starts while the others load their images.
+            let further = scope.spawn(|| (2..=count).map(prepare).collect::<Vec<_>>());
+            let mut nodes = vec![prepare(1).init()];
+            if count > 1 {
+                nodes[0].admit();
+            }
+            for candidate in further.join().expect("it says itself why not") {
+                // One member at a time joins an etcd.
+                let node = candidate.join(&nodes[0]);
+                nodes.push(node);
+            }
+            nodes
+        });
         Self {
             nodes,
             hub,
@@ -104,6 +148,20 @@ impl Nodes {
     /// The nodes; the first one was there first.
     pub fn nodes(&mut self) -> &mut [Node] {
         &mut self.nodes
+    }
+
+    /// Starts an sshd in every node, in which [`USER`] may become root by `sudo -n`. Root of each
+    /// node knows them all and has the key; on other machines it is in [`Nodes::directory`].
+    pub fn open_ssh(&mut self) {
+        let addresses: Vec<_> = self
+            .nodes
+            .iter()
+            .map(|node| node.address().to_owned())
+            .collect();
+        let keys = ssh::Keys::make(&self.directory.join("ssh"), &addresses);
+        for node in &mut self.nodes {
+            node.open_ssh(&keys);
+        }
     }
 
     /// Below which everything of this cluster is; tests may put their files there.

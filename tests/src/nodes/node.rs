@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::machine::{Hub, Machine, Service, run};
-use super::{READY, cgroups, image};
+use super::{READY, cgroups, image, ssh};
 use crate::keeper::Keeper;
 use crate::programs::{KUBERNETES, Programs};
 
@@ -17,6 +17,23 @@ const CONTAINERD: &str = "unix:///run/containerd/containerd.sock";
 const KUBEADM_CONFIG: &str = "/etc/kubeadm.yaml";
 const KUBELET_CONFIG: &str = "/var/lib/kubelet/config.yaml";
 const MANIFESTS: &str = "/etc/kubernetes/manifests";
+const PKI: &str = "/etc/kubernetes/pki";
+
+/// Of a node that joins: how, and where the cluster is found.
+const JOIN_CONFIG: &str = "/etc/kubeadm-join.yaml";
+const DISCOVERY: &str = "/etc/kubeadm-discovery.conf";
+
+/// What `kubeadm join --control-plane` wants to be copied before.
+const SHARED_BY_CONTROL_PLANES: [&str; 8] = [
+    "ca.crt",
+    "ca.key",
+    "etcd/ca.crt",
+    "etcd/ca.key",
+    "front-proxy-ca.crt",
+    "front-proxy-ca.key",
+    "sa.key",
+    "sa.pub",
+];
 
 /// The images of a control plane, by the program in each.
 const IMAGES: [&str; 5] = [
@@ -32,21 +49,18 @@ const EMPTY_RUN: &str = "
     cut -d ' ' -f 2 /proc/mounts | grep '^/run/' | sort -r | xargs -r umount --lazy
     rm -rf --one-file-system /run/*";
 
-/// A running control-plane node.
-pub struct Node {
+/// A machine that is ready to become a control-plane node: containerd runs, and has the images.
+pub(super) struct Candidate {
     name: String,
     address: String,
     cgroup: String,
     machine: Machine,
     containerd: Service,
-    kubelet: Service,
-    images: AtomicUsize,
     programs: &'static Programs,
 }
 
-impl Node {
-    /// Starts the first node of a cluster and waits until its API server is ready.
-    pub(super) fn start_first(
+impl Candidate {
+    pub(super) fn prepare(
         keeper: &Keeper,
         hub: &Hub,
         directory: &Path,
@@ -57,7 +71,7 @@ impl Node {
         let name = format!("node-{number}");
         let address = format!("10.77.0.{}", 10 + number);
         let cgroup = format!("{cgroup}/{name}");
-        cgroups::create(keeper, &cgroup);
+        cgroups::create(&cgroup);
         let machine = Machine::start(
             keeper,
             programs,
@@ -66,16 +80,13 @@ impl Node {
             &name,
             &address,
         );
-
         write(&machine, KUBEADM_CONFIG, &kubeadm_config(&name, &address));
         write(&machine, KUBELET_CONFIG, &kubelet_config(&cgroup));
-        let kubeadm = |words: &str| {
-            let mut command = machine.command(programs.path("kubeadm"));
-            run(command
-                .args(words.split(' '))
-                .args(["--config", KUBEADM_CONFIG]))
-        };
-        let names = kubeadm("config images list");
+        let names = kubeadm(
+            &machine,
+            programs,
+            &format!("config images list --config {KUBEADM_CONFIG}"),
+        );
         let name_of = |program: &str| {
             let found = names
                 .lines()
@@ -89,39 +100,39 @@ impl Node {
         );
         let containerd = start_containerd(&machine);
         std::thread::scope(|scope| {
-            scope.spawn(|| {
-                for phase in [
-                    "certs all",
-                    "kubeconfig all",
-                    "control-plane all",
-                    "etcd local",
-                ] {
-                    kubeadm(&format!("init phase {phase}"));
-                }
-            });
             for (i, program) in IMAGES.iter().enumerate() {
                 let folder = machine.path(&format!("/var/tmp/{i}"));
-                import(
-                    &machine,
-                    &folder,
-                    &name_of(program),
-                    program,
-                    &programs.path(program),
-                );
+                let (machine, image) = (&machine, name_of(program));
+                scope.spawn(move || {
+                    import(machine, &folder, &image, program, &programs.path(program));
+                });
             }
         });
-        let kubelet = start_kubelet(&machine, programs, &address);
-
-        let mut node = Self {
+        Self {
             name,
             address,
             cgroup,
             machine,
             containerd,
-            kubelet,
-            images: AtomicUsize::new(IMAGES.len()),
             programs,
+        }
+    }
+
+    /// The cluster's first node. Returns when its API server is ready.
+    pub(super) fn init(self) -> Node {
+        let kubeadm = |words: &str| {
+            let words = format!("init phase {words} --config {KUBEADM_CONFIG}");
+            kubeadm(&self.machine, self.programs, &words)
         };
+        for phase in [
+            "certs all",
+            "kubeconfig all",
+            "control-plane all",
+            "etcd local",
+        ] {
+            kubeadm(phase);
+        }
+        let mut node = self.start_kubelet();
         // Before the next phase binds its role, the administrator may do nothing.
         let super_admin = node.path("/etc/kubernetes/super-admin.conf");
         node.wait("the node's registration", READY, |node| {
@@ -140,9 +151,84 @@ impl Node {
         node
     }
 
+    /// One more control-plane node with a member of etcd, by the phases of `kubeadm join
+    /// --control-plane`. Returns when its API server is ready.
+    pub(super) fn join(self, first: &Node) -> Node {
+        for file in SHARED_BY_CONTROL_PLANES {
+            let content = fs::read_to_string(first.path(PKI).join(file)).expect("kubeadm made it");
+            write(&self.machine, &format!("{PKI}/{file}"), &content);
+        }
+        let admin = fs::read_to_string(first.path("/etc/kubernetes/admin.conf"));
+        write(&self.machine, DISCOVERY, &admin.expect("kubeadm made it"));
+        write(
+            &self.machine,
+            JOIN_CONFIG,
+            &join_config(&self.name, &self.address),
+        );
+        let local = format!("init phase kubeconfig kubelet --config {KUBEADM_CONFIG}");
+        kubeadm(&self.machine, self.programs, &local);
+        let mut node = self.start_kubelet();
+        for phase in [
+            "control-plane-prepare certs",
+            "control-plane-prepare kubeconfig",
+            // Before the API server, which would fail without it and be kept waiting.
+            "etcd-join",
+            "control-plane-prepare control-plane",
+        ] {
+            let mut command = node.kubeadm();
+            command.args(["join", "phase"]).args(phase.split(' '));
+            run(command.args(["--config", JOIN_CONFIG]));
+        }
+        node.wait("the node's registration", READY, |node| {
+            let mut kubectl = first.kubectl();
+            kubectl.args(["get", "node", &node.name]);
+            kubectl.output().is_ok_and(|output| output.status.success())
+        });
+        let mut command = node.kubeadm();
+        command.args("join phase control-plane-join mark-control-plane".split(' '));
+        run(command.args(["--config", JOIN_CONFIG]));
+        node.wait_ready(READY);
+        node
+    }
+
+    fn start_kubelet(self) -> Node {
+        let kubelet = start_kubelet(&self.machine, self.programs, &self.address);
+        Node {
+            name: self.name,
+            address: self.address,
+            cgroup: self.cgroup,
+            machine: self.machine,
+            containerd: self.containerd,
+            kubelet,
+            sshd: None,
+            images: AtomicUsize::new(IMAGES.len()),
+            programs: self.programs,
+        }
+    }
+}
+
+/// A running control-plane node.
+pub struct Node {
+    name: String,
+    address: String,
+    cgroup: String,
+    machine: Machine,
+    containerd: Service,
+    kubelet: Service,
+    sshd: Option<Service>,
+    images: AtomicUsize,
+    programs: &'static Programs,
+}
+
+impl Node {
     /// The node's name in Kubernetes and its host name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The node's address in the nodes' network.
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// The API server's address, for whoever is on the node or on the hub.
@@ -225,9 +311,23 @@ impl Node {
     /// After the deadline, with the ends of the logs.
     pub fn wait_ready(&mut self, deadline: Duration) {
         self.wait("a ready API server", deadline, |node| {
-            let ready = node.kubectl().args(["get", "--raw=/readyz"]).output();
-            ready.is_ok_and(|output| output.stdout == b"ok")
+            let mut kubectl = node.kubectl();
+            let ready = kubectl.args(["--server", &node.url(), "get", "--raw=/readyz"]);
+            ready.output().is_ok_and(|output| output.stdout == b"ok")
         });
+    }
+
+    /// Lets others join its cluster. Of a cluster of one node, a token would be one more Secret.
+    pub(super) fn admit(&self) {
+        let words = format!("init phase bootstrap-token --config {KUBEADM_CONFIG}");
+        kubeadm(&self.machine, self.programs, &words);
+    }
+
+    /// Lets [`ssh::USER`] in over SSH, who may become root, and lets root of this node into the others
+    /// so. `keys` is made once for all nodes.
+    pub(super) fn open_ssh(&mut self, keys: &ssh::Keys) {
+        ssh::configure(&self.machine, keys, &self.name, &self.address);
+        self.sshd = Some(ssh::start(&self.machine));
     }
 
     /// Waits for a condition of the node; asks again and again.
@@ -309,6 +409,9 @@ impl Node {
         cgroups::empty(&self.cgroup);
         self.containerd = start_containerd(&self.machine);
         self.kubelet = start_kubelet(&self.machine, self.programs, &self.address);
+        if self.sshd.is_some() {
+            self.sshd = Some(ssh::start(&self.machine));
+        }
     }
 
     /// The ends of what the kubelet, containerd and the pods logged.
@@ -350,6 +453,11 @@ impl Node {
             .map(str::to_owned)
             .collect()
     }
+}
+
+fn kubeadm(machine: &Machine, programs: &Programs, words: &str) -> String {
+    let mut command = machine.command(programs.path("kubeadm"));
+    run(command.args(words.split(' ')))
 }
 
 fn ctr(machine: &Machine) -> Command {
@@ -419,12 +527,28 @@ kubernetesVersion: {KUBERNETES}
 controlPlaneEndpoint: {address}:6443
 encryptionAlgorithm: ECDSA-P256
 apiServer:
+  extraArgs:
+  # For as long a write may be in flight, and rotations wait for that.
+  - {{name: request-timeout, value: 5s}}
   extraEnvs:
   - {{name: ATREST_TEST_RELOAD_POLL, value: 1s}}
 controllerManager:
   extraArgs:
   # kubeadm would mount one below the host's /usr.
   - {{name: flex-volume-plugin-dir, value: /var/lib/kubelet/volume-plugins}}
+"
+    )
+}
+
+fn join_config(name: &str, address: &str) -> String {
+    format!(
+        "\
+apiVersion: kubeadm.k8s.io/v1beta4
+kind: JoinConfiguration
+discovery: {{file: {{kubeConfigPath: {DISCOVERY}}}}}
+controlPlane: {{localAPIEndpoint: {{advertiseAddress: {address}, bindPort: 6443}}}}
+nodeRegistration: {{name: {name}, criSocket: \"{CONTAINERD}\", imagePullPolicy: Never}}
+timeouts: {{discovery: 60s}}
 "
     )
 }

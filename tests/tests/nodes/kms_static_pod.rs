@@ -12,7 +12,7 @@ use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::{kubeadm, run, shared};
+use crate::{job, kubeadm, run, shared};
 
 const POD: &str = include_str!("../../../examples/atrest-kms/atrest-kms.yaml");
 const ENCRYPTION: &str = include_str!("../../../examples/atrest-kms/encryption-configuration.yaml");
@@ -69,6 +69,62 @@ fn a_kubeadm_nodes_secrets_go_through_the_plugins_static_pod_and_survive_a_reboo
     created.extend(create_secrets(node, "rebooted", 5));
     assert_eq!(read_secrets(node), created);
     assert_clean(node, &key_id, created.len());
+
+    as_jobs(node);
+    assert_eq!(read_secrets(node), created);
+}
+
+/// A key comes before the plugin by hand, and a Job rewrites everything under it; another one rotates to a
+/// new key. What they say stands in etcd.
+fn as_jobs(node: &mut Node) {
+    job::load_image(node);
+    let key = data_encoding::BASE64.encode(&[7; 32]);
+    let secretbox = format!(
+        "providers:\n      - secretbox: {{keys: [{{name: by-hand, secret: \"{key}\"}}]}}\n"
+    );
+    let config = ENCRYPTION.replace("providers:\n", &secretbox);
+    let new = node.path("/etc/kubernetes/enc/.new");
+    std::fs::write(&new, &config).unwrap();
+    std::fs::rename(new, node.path(CONFIG)).unwrap();
+    let hash = sha256(config.as_bytes());
+    node.wait("the file to be loaded", MINUTES, |node| {
+        run(node.kubectl().args(["get", "--raw=/metrics"])).contains(&hash)
+    });
+    let report = job::reencrypt(node);
+    assert_eq!(report["objects"]["set_aside"], 0, "{report:#}");
+    for name in ["before", "after", "rebooted"] {
+        assert_prefixes(node, name, "k8s:enc:secretbox:v1:by-hand:");
+    }
+
+    run(node.command(binaries::path("atrest")).args([
+        "rotate",
+        "init",
+        "--kubeconfig=/etc/kubernetes/admin.conf",
+        "-o",
+        "/var/lib/rotation.yaml",
+    ]));
+    std::fs::create_dir_all(node.path("/etc/atrest")).unwrap();
+    let rotation = std::fs::read_to_string(node.path("/var/lib/rotation.yaml")).unwrap();
+    assert!(
+        rotation.contains("plugin: {socket: /run/atrest-kms/kms.sock}"),
+        "{rotation}"
+    );
+    std::fs::write(node.path("/etc/atrest/rotation.yaml"), rotation).unwrap();
+    let report = job::rotate(node);
+    assert_eq!(report["state"], "done", "{report:#}");
+    assert_eq!(report["servers"][0]["status"], "loaded", "{report:#}");
+    let config = std::fs::read_to_string(node.path(CONFIG)).unwrap();
+    assert!(
+        !config.contains("by-hand") && !config.contains("- kms:"),
+        "the old ones have left"
+    );
+    let (_, census) = verify(node);
+    let keys = &census["resources"][0]["by_key"];
+    assert_eq!(keys.as_array().unwrap().len(), 1, "{census:#}");
+    let key = keys[0]["key"].as_str().unwrap();
+    for name in ["before", "after", "rebooted"] {
+        assert_prefixes(node, name, &format!("k8s:enc:secretbox:v1:{key}:"));
+    }
 }
 
 /// Loads the image, makes a keyring and starts the pod, as the guide says; returns the key_id.

@@ -7,13 +7,11 @@ use std::time::{Duration, Instant};
 
 use atrest_tests::nodes::Nodes;
 
-use crate::available;
-
 const CHILD: &str = "ATREST_TEST_NODES_CHILD";
 
 #[test]
 fn nothing_is_left_of_nodes_whose_test_was_killed() {
-    if std::env::var_os(CHILD).is_some() || !available() {
+    if std::env::var_os(CHILD).is_some() || !Nodes::available() {
         return;
     }
     let mut child = Command::new(std::env::current_exe().unwrap())
@@ -60,7 +58,9 @@ fn nodes_that_wait_to_be_killed() {
     if std::env::var_os(CHILD).is_none() {
         return;
     }
-    let nodes = Nodes::start(1);
+    // Two: none may keep what is the other's.
+    let mut nodes = Nodes::start(2);
+    nodes.open_ssh();
     println!("nodes are in {}", nodes.directory().display());
     loop {
         std::thread::park();

@@ -1,12 +1,12 @@
 //! What is about a node: static pods, kubeadm, restarts. All share one node.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)] // a test
 
+mod job;
 mod kms_static_pod;
 mod kubeadm;
 mod left_behind;
 mod node;
 
-use std::io::Write;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -19,29 +19,12 @@ use atrest_tests::nodes::Nodes;
 /// Where there can be none and `ATREST_REQUIRE_NODES=1` says that there must be.
 fn shared() -> Option<MutexGuard<'static, Nodes>> {
     static SHARED: OnceLock<Mutex<Nodes>> = OnceLock::new();
-    if !available() {
+    if !Nodes::available() {
         return None;
     }
     let shared = SHARED.get_or_init(|| Mutex::new(Nodes::start(1)));
     // A test that failed says so itself; the next one finds out what it can do with the node.
     Some(shared.lock().unwrap_or_else(PoisonError::into_inner))
-}
-
-/// Whether there can be nodes; says so once where there cannot.
-fn available() -> bool {
-    static UNAVAILABLE: OnceLock<Option<String>> = OnceLock::new();
-    let reason = UNAVAILABLE.get_or_init(|| {
-        let reason = Nodes::unavailable()?;
-        // Not eprintln!, which the test runner keeps to itself.
-        let _ = writeln!(std::io::stderr(), "skipped: every test of nodes: {reason}");
-        Some(reason)
-    });
-    let required = std::env::var_os("ATREST_REQUIRE_NODES").is_some_and(|value| value == "1");
-    match reason {
-        None => true,
-        Some(reason) if required => panic!("ATREST_REQUIRE_NODES=1, but: {reason}"),
-        Some(_) => false,
-    }
 }
 
 /// Runs a command that has to succeed, and returns what it printed.

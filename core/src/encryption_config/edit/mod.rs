@@ -10,7 +10,7 @@ mod scan;
 
 pub use self::change::{Change, Refusal};
 pub use self::extend::Extended;
-pub(super) use self::parts::{Slot, Source, Splice};
+pub(super) use self::parts::{Obstacle, Slot, Source, Splice};
 use self::reconcile::reconcile;
 
 use super::form::Form;
