@@ -208,7 +208,7 @@ pub(super) fn host(program: &str) -> Command {
 }
 
 /// Runs a command that has to succeed, and returns what it printed.
-pub(super) fn run(command: &mut Command) -> String {
+pub fn run(command: &mut Command) -> String {
     let output = command
         .output()
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
@@ -219,7 +219,7 @@ pub(super) fn run(command: &mut Command) -> String {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
     );
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    String::from_utf8(output.stdout).expect("what programs print is UTF-8")
 }
 
 /// Spawns what prints a line when it has set itself up; the keeper ends it.

@@ -11,6 +11,7 @@ mod cgroups;
 mod image;
 mod machine;
 mod node;
+pub mod secrets;
 mod ssh;
 
 use std::ffi::OsStr;
@@ -21,6 +22,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+pub use machine::run;
 pub use node::Node;
 pub use ssh::USER;
 

@@ -259,6 +259,19 @@ impl Node {
         command
     }
 
+    /// What kubeadm makes manifests from: the ClusterConfiguration that is stored in the cluster.
+    pub fn cluster_configuration(&self) -> String {
+        run(self.kubectl().args([
+            "-n",
+            "kube-system",
+            "get",
+            "configmap",
+            "kubeadm-config",
+            "-o",
+            "jsonpath={.data.ClusterConfiguration}",
+        ]))
+    }
+
     /// `etcdctl` on the node, with the certificate of etcd's own probe.
     pub fn etcdctl(&self) -> Command {
         let mut command = self.command(self.programs.path("etcdctl"));

@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use atrest_tests::binaries;
-use atrest_tests::nodes::Node;
+use atrest_tests::nodes::{Node, run};
 use serde_json::Value;
-
-use crate::run;
 
 const REENCRYPT: &str = include_str!("../../../examples/job/reencrypt.yaml");
 const ROTATE: &str = include_str!("../../../examples/job/rotate.yaml");

@@ -1,18 +1,13 @@
 //! The plugin as the static pod of `examples`, on a kubeadm node whose API server writes through it.
 
-use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use atrest_tests::binaries;
-use atrest_tests::nodes::Node;
-use data_encoding::HEXLOWER;
+use atrest_tests::nodes::{Node, run, secrets};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
-use crate::{job, kubeadm, run, shared};
+use crate::{job, kubeadm, shared};
 
 const POD: &str = include_str!("../../../examples/atrest-kms/atrest-kms.yaml");
 const ENCRYPTION: &str = include_str!("../../../examples/atrest-kms/encryption-configuration.yaml");
@@ -28,19 +23,19 @@ fn a_kubeadm_nodes_secrets_go_through_the_plugins_static_pod_and_survive_a_reboo
     let Some(mut nodes) = shared() else { return };
     let node = &mut nodes.nodes()[0];
     run(node.kubectl().args(["create", "namespace", NAMESPACE]));
-    let mut created = create_secrets(node, "before", 10);
-    assert_prefixes(node, "before", "k8s\0");
+    let mut created = secrets::create(node, NAMESPACE, "before", 10);
+    secrets::assert_prefix(node, NAMESPACE, "before-", "k8s\0");
 
     let key_id = start_plugin(node);
     write_config(node);
     kubeadm::encrypt_at_rest(node);
     node.wait_ready(MINUTES);
-    created.extend(create_secrets(node, "after", 20));
-    assert_prefixes(node, "after", "k8s:enc:kms:v2:atrest:");
-    assert_eq!(read_secrets(node), created);
+    created.extend(secrets::create(node, NAMESPACE, "after", 20));
+    secrets::assert_prefix(node, NAMESPACE, "after-", "k8s:enc:kms:v2:atrest:");
+    assert_eq!(secrets::read(node, NAMESPACE), created);
 
     // What was there before is plaintext still, and verify says so; then it is rewritten.
-    let (status, census) = verify(node);
+    let (status, census) = secrets::verify(node, CONFIG);
     assert_eq!(
         (status, &census["verdict"]),
         (1, &json!("dirty")),
@@ -53,25 +48,25 @@ fn a_kubeadm_nodes_secrets_go_through_the_plugins_static_pod_and_survive_a_reboo
         "/etc/kubernetes/admin.conf",
     ]));
     assert_clean(node, &key_id, created.len());
-    assert_prefixes(node, "before", "k8s:enc:kms:v2:atrest:");
+    secrets::assert_prefix(node, NAMESPACE, "before-", "k8s:enc:kms:v2:atrest:");
 
     node.restart_pod("atrest-kms");
     wait_healthy(node);
-    assert_eq!(read_secrets(node), created);
-    created.extend(create_secrets(node, "plugin-restarted", 5));
+    assert_eq!(secrets::read(node, NAMESPACE), created);
+    created.extend(secrets::create(node, NAMESPACE, "plugin-restarted", 5));
     assert_clean(node, &key_id, created.len());
 
     // Nothing is in the API server's memory after this: each value is the plugin's to unwrap.
     node.reboot();
     node.wait_ready(MINUTES);
     assert_eq!(node.containers("atrest-kms").len(), 1);
-    assert_eq!(read_secrets(node), created);
-    created.extend(create_secrets(node, "rebooted", 5));
-    assert_eq!(read_secrets(node), created);
+    assert_eq!(secrets::read(node, NAMESPACE), created);
+    created.extend(secrets::create(node, NAMESPACE, "rebooted", 5));
+    assert_eq!(secrets::read(node, NAMESPACE), created);
     assert_clean(node, &key_id, created.len());
 
     as_jobs(node);
-    assert_eq!(read_secrets(node), created);
+    assert_eq!(secrets::read(node, NAMESPACE), created);
 }
 
 /// A key comes before the plugin by hand, and a Job rewrites everything under it; another one rotates to a
@@ -86,14 +81,19 @@ fn as_jobs(node: &mut Node) {
     let new = node.path("/etc/kubernetes/enc/.new");
     std::fs::write(&new, &config).unwrap();
     std::fs::rename(new, node.path(CONFIG)).unwrap();
-    let hash = sha256(config.as_bytes());
+    let hash = secrets::sha256(config.as_bytes());
     node.wait("the file to be loaded", MINUTES, |node| {
         run(node.kubectl().args(["get", "--raw=/metrics"])).contains(&hash)
     });
     let report = job::reencrypt(node);
     assert_eq!(report["objects"]["set_aside"], 0, "{report:#}");
     for name in ["before", "after", "rebooted"] {
-        assert_prefixes(node, name, "k8s:enc:secretbox:v1:by-hand:");
+        secrets::assert_prefix(
+            node,
+            NAMESPACE,
+            &format!("{name}-"),
+            "k8s:enc:secretbox:v1:by-hand:",
+        );
     }
 
     run(node.command(binaries::path("atrest")).args([
@@ -118,12 +118,17 @@ fn as_jobs(node: &mut Node) {
         !config.contains("by-hand") && !config.contains("- kms:"),
         "the old ones have left"
     );
-    let (_, census) = verify(node);
+    let (_, census) = secrets::verify(node, CONFIG);
     let keys = &census["resources"][0]["by_key"];
     assert_eq!(keys.as_array().unwrap().len(), 1, "{census:#}");
     let key = keys[0]["key"].as_str().unwrap();
     for name in ["before", "after", "rebooted"] {
-        assert_prefixes(node, name, &format!("k8s:enc:secretbox:v1:{key}:"));
+        secrets::assert_prefix(
+            node,
+            NAMESPACE,
+            &format!("{name}-"),
+            &format!("k8s:enc:secretbox:v1:{key}:"),
+        );
     }
 }
 
@@ -182,91 +187,9 @@ fn write_config(node: &Node) {
     std::fs::write(config, ENCRYPTION).unwrap();
 }
 
-/// Creates Secrets with bytes that nothing else has; returns the digest of each by its name.
-fn create_secrets(node: &Node, prefix: &str, count: usize) -> BTreeMap<String, String> {
-    let mut digests = BTreeMap::new();
-    let mut items = Vec::new();
-    for i in 0..count {
-        let name = format!("{prefix}-{i}");
-        let value = sha256(format!("{name} {}", std::process::id()).as_bytes());
-        digests.insert(name.clone(), sha256(value.as_bytes()));
-        items.push(json!({
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"namespace": NAMESPACE, "name": name},
-            "stringData": {"value": value},
-        }));
-    }
-    let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
-    let mut kubectl = node.kubectl();
-    let mut child = kubectl
-        .args(["create", "-f", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut input = child.stdin.take().unwrap();
-    input.write_all(list.to_string().as_bytes()).unwrap();
-    drop(input);
-    assert!(child.wait().unwrap().success(), "{}", node.logs());
-    digests
-}
-
-/// The digest of every Secret's data, each read from etcd by a GET of its own.
-fn read_secrets(node: &Node) -> BTreeMap<String, String> {
-    let names = run(node
-        .kubectl()
-        .args(["get", "secrets", "-n", NAMESPACE, "-o", "name"]));
-    let list = run(node
-        .kubectl()
-        .args(["get", "-n", NAMESPACE, "-o", "json"])
-        .args(names.lines()));
-    let list: Value = serde_json::from_str(&list).unwrap();
-    let items = list["items"].as_array().unwrap();
-    items
-        .iter()
-        .map(|secret| {
-            let value = secret["data"]["value"].as_str().unwrap();
-            let value = data_encoding::BASE64.decode(value.as_bytes()).unwrap();
-            let name = secret["metadata"]["name"].as_str().unwrap();
-            (name.to_owned(), sha256(&value))
-        })
-        .collect()
-}
-
-/// Each stored value of a Secret of this name begins so.
-fn assert_prefixes(node: &Node, name: &str, prefix: &str) {
-    let values = run(node
-        .etcdctl()
-        .args(["get", "--prefix", "--write-out=json"])
-        .arg(format!("/registry/secrets/{NAMESPACE}/{name}-")));
-    let values: Value = serde_json::from_str(&values).unwrap();
-    let values = values["kvs"].as_array().expect("there are some");
-    for pair in values {
-        let value = pair["value"].as_str().unwrap();
-        let value = data_encoding::BASE64.decode(value.as_bytes()).unwrap();
-        let start = String::from_utf8_lossy(&value[..prefix.len()]);
-        assert_eq!(start, prefix, "{pair}");
-    }
-}
-
-/// `atrest verify`: its exit status and its report.
-fn verify(node: &Node) -> (i32, Value) {
-    let output = node
-        .command(binaries::path("atrest"))
-        .args(["verify", "--config", CONFIG, "--output", "json"])
-        .args(["--kubeconfig", "/etc/kubernetes/admin.conf"])
-        .args(node.etcd_flags())
-        .output()
-        .unwrap();
-    let report = serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
-    (output.status.code().unwrap(), report)
-}
-
 /// Every value is under the key_id, and nothing else is there.
 fn assert_clean(node: &Node, key_id: &str, at_least: usize) {
-    let (status, census) = verify(node);
+    let (status, census) = secrets::verify(node, CONFIG);
     assert_eq!(
         (status, &census["verdict"]),
         (0, &json!("clean")),
@@ -294,8 +217,4 @@ fn wait_healthy(node: &mut Node) {
             .output();
         healthy.is_ok_and(|output| output.stdout == b"ok")
     });
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    HEXLOWER.encode(&Sha256::digest(bytes))
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use atrest_tests::nodes::Node;
+use atrest_tests::nodes::{Node, run};
 use atrest_tests::programs::Programs;
 use serde_yaml::{Mapping, Value};
 
-use crate::{run, shared};
+use crate::shared;
 
 const GUIDE: &str = include_str!("../../../docs/guide/kubeadm.md");
 const SETTING: &str = include_str!("../../../examples/kubeadm/cluster-configuration.yaml");
@@ -14,7 +14,11 @@ const PATCH: &str = include_str!("../../../examples/kubeadm/patches/kube-apiserv
 
 /// Steps 2 and 3 of the guide.
 pub(crate) fn encrypt_at_rest(node: &Node) {
-    std::fs::write(node.path("/etc/cluster.yaml"), with_setting(&stored(node))).unwrap();
+    std::fs::write(
+        node.path("/etc/cluster.yaml"),
+        with_setting(&node.cluster_configuration()),
+    )
+    .unwrap();
     let mut upload = node.kubeadm();
     run(upload.args("init phase upload-config kubeadm --config /etc/cluster.yaml".split(' ')));
     let upgrade =
@@ -55,20 +59,6 @@ fn the_setting_and_the_patch_make_the_same_manifest() {
         "two flags, two mounts, two volumes: {gained:#?}"
     );
     assert_eq!(plain.difference(&set).next(), None);
-}
-
-/// What is in the cluster's ClusterConfiguration.
-fn stored(node: &Node) -> String {
-    let configuration = "jsonpath={.data.ClusterConfiguration}";
-    run(node.kubectl().args([
-        "-n",
-        "kube-system",
-        "get",
-        "configmap",
-        "kubeadm-config",
-        "-o",
-        configuration,
-    ]))
 }
 
 /// Adds the example's entries to those that are there, as somebody with an editor does.

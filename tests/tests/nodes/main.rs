@@ -7,7 +7,6 @@ mod kubeadm;
 mod left_behind;
 mod node;
 
-use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use atrest_tests::nodes::Nodes;
@@ -25,17 +24,4 @@ fn shared() -> Option<MutexGuard<'static, Nodes>> {
     let shared = SHARED.get_or_init(|| Mutex::new(Nodes::start(1)));
     // A test that failed says so itself; the next one finds out what it can do with the node.
     Some(shared.lock().unwrap_or_else(PoisonError::into_inner))
-}
-
-/// Runs a command that has to succeed, and returns what it printed.
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    String::from_utf8(output.stdout).unwrap()
 }

@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 use atrest_tests::nodes::Nodes;
 use atrest_tests::programs::Programs;
 
-use crate::secrets::NAMESPACE;
+use crate::NAMESPACE;
 
 /// A line for each request: `ok`, with how often it was tried, or `failed`.
 const SCRIPT: &str = r#"

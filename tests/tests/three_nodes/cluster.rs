@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use atrest_tests::nodes::USER;
+use atrest_tests::nodes::{USER, run};
 use serde_json::Value;
 
-use crate::{run, shared};
+use crate::shared;
 
 const MINUTE: Duration = Duration::from_secs(60);
 

@@ -5,12 +5,13 @@
 mod client;
 mod cluster;
 mod rotation;
-mod secrets;
 
-use std::process::Command;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use atrest_tests::nodes::Nodes;
+
+/// Where the tests have their Secrets.
+const NAMESPACE: &str = "three-nodes";
 
 /// The cluster that the tests share, one at a time; `None` where there can be none.
 ///
@@ -26,17 +27,4 @@ fn shared() -> Option<MutexGuard<'static, Nodes>> {
     });
     // A test that failed says so itself; the next one finds out what it can do with the nodes.
     Nodes::available().then(|| SHARED.lock().unwrap_or_else(PoisonError::into_inner))
-}
-
-/// Runs a command that has to succeed, and returns what it printed.
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    String::from_utf8(output.stdout).unwrap()
 }

@@ -6,13 +6,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use atrest_tests::binaries;
-use atrest_tests::nodes::{Node, Nodes, USER};
+use atrest_tests::nodes::{Node, Nodes, USER, run, secrets};
 use atrest_tests::programs::Programs;
 use serde_yaml::Value;
 
 use crate::client::Client;
-use crate::secrets::{self, assert_prefix, key_of_all};
-use crate::{run, shared};
+use crate::{NAMESPACE, shared};
 
 const POD: &str = include_str!("../../../examples/atrest-kms/atrest-kms.yaml");
 
@@ -27,8 +26,10 @@ const MINUTES: Duration = Duration::from_secs(300);
 #[test]
 fn three_nodes_go_from_no_flag_at_all_to_a_key_to_another_to_the_plugin_and_to_another_kek() {
     let Some(mut nodes) = shared() else { return };
-    let created = secrets::create(&nodes.nodes()[0], 20);
-    assert_prefix(&nodes.nodes()[0], "k8s\0");
+    let first = &nodes.nodes()[0];
+    run(first.kubectl().args(["create", "namespace", NAMESPACE]));
+    let created = secrets::create(first, NAMESPACE, "secret", 20);
+    secrets::assert_prefix(first, NAMESPACE, "", "k8s\0");
     let start = Instant::now();
     let lap = |what: &str| eprintln!("{what}: at {:.0} s", start.elapsed().as_secs_f64());
 
@@ -112,11 +113,26 @@ fn init_over_ssh(nodes: &mut Nodes) {
 
 /// Every value is under one key, and every server reads every Secret; returns provider and key.
 fn proven(nodes: &mut Nodes, created: &BTreeMap<String, String>, prefix: &str) -> (String, String) {
-    assert_prefix(&nodes.nodes()[0], prefix);
+    secrets::assert_prefix(&nodes.nodes()[0], NAMESPACE, "", prefix);
     for node in nodes.nodes() {
-        assert_eq!(&secrets::read(node, created), created, "{}", node.name());
+        let read = secrets::read(node, NAMESPACE);
+        assert_eq!(&read, created, "{}", node.name());
     }
-    key_of_all(&nodes.nodes()[0], CONFIG)
+    key_of_all(&nodes.nodes()[0])
+}
+
+/// The one key that every Secret of the cluster is under, by a census of etcd: its provider and name.
+fn key_of_all(node: &Node) -> (String, String) {
+    let (status, census) = secrets::verify(node, CONFIG);
+    assert_eq!(status, 0, "{census:#}");
+    assert_eq!(census["verdict"], "clean", "{census:#}");
+    let secrets = &census["resources"][0];
+    assert_eq!(secrets["resource"], "secrets", "{census:#}");
+    assert_eq!(secrets["current"], secrets["total"], "{census:#}");
+    let keys = secrets["by_key"].as_array().unwrap();
+    assert_eq!(keys.len(), 1, "{census:#}");
+    let text = |name: &str| keys[0][name].as_str().unwrap().to_owned();
+    (text("provider"), text("key"))
 }
 
 fn manifest(node: &Node) -> String {
@@ -146,15 +162,7 @@ fn assert_kubeadm_keeps(node: &Node) {
         mount -t tmpfs none /etc/kubernetes/manifests
         \"$0\" init phase control-plane apiserver --config /etc/try.yaml >&2
         cat /etc/kubernetes/manifests/kube-apiserver.yaml";
-    let stored = run(node.kubectl().args([
-        "-n",
-        "kube-system",
-        "get",
-        "configmap",
-        "kubeadm-config",
-        "-o",
-        "jsonpath={.data.ClusterConfiguration}",
-    ]));
+    let stored = node.cluster_configuration();
     let local = std::fs::read_to_string(node.path("/etc/kubeadm.yaml")).unwrap();
     let (init, _) = local.split_once("---\n").unwrap();
     std::fs::write(node.path("/etc/try.yaml"), format!("{init}---\n{stored}")).unwrap();
