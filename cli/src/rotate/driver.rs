@@ -3,6 +3,7 @@
 mod keeping;
 mod load;
 mod proof;
+mod values;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -14,31 +15,27 @@ use atrest_core::rotation::{Await, CensusFacts, Facts, ServerFacts, State, Step,
 
 use self::keeping::Kept;
 use self::load::Loads;
+use self::values::not_current;
 use super::barrier::Barrier;
 use super::certificate;
-use super::counts::Counts;
-use super::covered;
 use super::enable::enable;
 use super::escrow;
 use super::evidence::Written;
-use super::hand::{self, Hand, Means, Task};
 use super::journal::{Journal, Record};
 use super::lease::Lease;
 use super::manual;
 use super::matrix::Matrix;
-use super::observe::{Observed, Reached, alive_servers, check_count, observe, stored_here};
+use super::observe::{Observed, Reached, alive_servers, check_count, observe};
 use super::rewrite::SetAside;
 use super::settings::{Settings, To};
 use super::stage_name;
 use super::target::{kms_provider, no_provider_in_use, provider_in_use};
 use super::window::Window;
-use crate::args::{EtcdFlags, Global, RotateFlags};
-use crate::cluster::{self, ApiServer, Process};
+use crate::args::{Global, RotateFlags};
+use crate::cluster::Process;
 use crate::configuration::{self, Loaded};
-use crate::etcd::{self, Question};
 use crate::kms;
 use crate::report;
-use crate::report::progress::Progress;
 use crate::status::Failure;
 
 /// A census older than this is no ground to remove a key on (promise I1).
@@ -507,82 +504,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    async fn rewrite(&mut self, observed: &[Observed]) -> Result<(), Failure> {
-        self.keep_lease().await?;
-        self.census = None;
-        self.set_aside.clear();
-        let start = Instant::now();
-        let (mut total, mut rewritten) = (0, 0);
-        let file = first_file(observed)?;
-        let selection = self.selection(&file.configuration)?;
-        let flags = EtcdFlags::from(&self.settings.etcd);
-        let resources = covered::covered(
-            &selection,
-            &file.configuration,
-            &self.reached.servers[0],
-            &mut self.reached.etcd,
-            flags.prefix(),
-        );
-        let resources = resources.await?;
-        let barrier = self.barrier();
-        let means = Means {
-            reached: &self.reached,
-            settings: &self.settings,
-            flags: &flags,
-            file,
-            resources: &resources,
-            sockets: &hand::sockets(&self.settings),
-            state_dir: &self.journal.directory(),
-            until: self.window.end(),
-            quiet: self.global.quiet,
-        };
-        let mut hand = Hand::of(&means).await?;
-        let api = &self.reached.servers[0];
-        for resource in &resources {
-            let found = cluster::find(api, resource)
-                .await
-                .map_err(|error| self.stopped_by_server(api, &error))?;
-            let Some(found) = found else { continue };
-            let progress = Progress::start(&resource.to_string(), self.global.quiet);
-            let name = resource.to_string();
-            let task = Task {
-                name: resource,
-                resource: &found,
-                barrier: barrier.revision,
-                behind: barrier.behind.get(&name).cloned(),
-                progress: &progress,
-            };
-            let outcome = hand.rewrite(&means, task, |object| {
-                self.journal.append(Record::Reached {
-                    resource: name.clone(),
-                    object: object.to_owned(),
-                    done: progress.count(),
-                })
-            });
-            let outcome = outcome.await?;
-            drop(progress);
-            total += outcome.total();
-            rewritten += outcome.rewritten;
-            self.set_aside.extend(outcome.set_aside);
-            if outcome.was_cut_short {
-                self.say(&format!("{rewritten} objects rewritten in this window"));
-                return Ok(());
-            }
-        }
-        let set_aside = self.set_aside.len() as u64;
-        let took = start.elapsed();
-        self.say(&format!(
-            "{rewritten} of {total} objects rewritten in {:.1} s, {set_aside} set aside",
-            took.as_secs_f64()
-        ));
-        self.journal.append(Record::Rewrote {
-            total,
-            rewritten,
-            set_aside,
-            milliseconds: took.as_millis().try_into().unwrap_or(u64::MAX),
-        })
-    }
-
     async fn await_in_flight(&mut self) {
         let left = self.in_flight_left();
         self.say(&format!(
@@ -592,60 +513,6 @@ impl<'a> Run<'a> {
         let left = left.min(self.window.left());
         self.loads.for_requests += left;
         tokio::time::sleep(left).await;
-    }
-
-    async fn verify(&mut self, observed: &[Observed]) -> Result<(), Failure> {
-        // Once more just before a key may leave on the census's word.
-        let all: Vec<_> = (0..observed.len()).collect();
-        self.prove(&all, observed).await?;
-        let configuration = &first_file(observed)?.configuration;
-        let selection = self.selection(configuration)?;
-        let key_ids = self.key_ids(configuration).await?;
-        let flags = EtcdFlags::from(&self.settings.etcd);
-        let named = covered::named(&selection);
-        let question = Question::of_rotation(
-            flags.prefix(),
-            &selection,
-            &named,
-            configuration,
-            &key_ids,
-            NAMED,
-        );
-        let taken = Instant::now();
-        let counted = etcd::census(&mut self.reached.etcd, &question, None).await?;
-        let etcd::Counted {
-            census, revision, ..
-        } = counted;
-        self.say(&format!(
-            "revision {revision}: {} values, {} {}",
-            census.total(),
-            census.settled(),
-            self.under()
-        ));
-        self.journal.append(Record::Verified {
-            revision,
-            total: census.total(),
-            not_current: not_current(&census),
-            unread: census.count(ValueState::Unread),
-            at: now(),
-            resources: Counts::of(&census),
-        })?;
-        if not_current(&census) == 0 {
-            let Reached { servers, etcd, .. } = &mut self.reached;
-            let (api, prefix) = (&servers[0], flags.prefix());
-            let resources = covered::covered(&selection, configuration, api, etcd, prefix).await?;
-            stored_here(api, etcd, prefix, &resources).await?;
-        }
-        let took = taken.elapsed();
-        if took > FRESH {
-            return Err(Failure::stopped(format!(
-                "the census took {} s: too long to remove a key on its word",
-                took.as_secs()
-            ))
-            .hint("run atrest where etcd is nearer, then atrest rotate resume"));
-        }
-        self.census = Some((census, revision, taken));
-        Ok(())
     }
 
     fn hold(&self) -> Failure {
@@ -742,13 +609,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn stopped_by_server(&self, api: &ApiServer, error: &cluster::Error) -> Failure {
-        Failure::stopped(format!("{} stopped the rewrite: {error}", api.url())).hint(format!(
-            "{}; atrest rotate resume goes on",
-            self.what_is_readable()
-        ))
-    }
-
     /// What everything comes under.
     fn under(&self) -> &'static str {
         match (&self.target, self.journal.is_rolled_back()) {
@@ -807,8 +667,4 @@ fn left(span: Duration, since: i64) -> Duration {
 
 fn now() -> i64 {
     jiff::Timestamp::now().as_millisecond()
-}
-
-fn not_current(census: &Census) -> u64 {
-    census.total() - census.settled() - census.count(ValueState::Unread)
 }

@@ -2,6 +2,7 @@
 
 mod body;
 mod census;
+mod judgement;
 mod object;
 mod reads;
 mod residue;
@@ -10,10 +11,8 @@ mod stored_value;
 mod transformers;
 
 pub use self::body::BodyError;
-pub use self::census::{
-    Census, CurrentKey, Expectation, Group, NotCurrent, Orphan, Proof, ResourceCensus, Seed, State,
-    Stored, Verdict,
-};
+pub use self::census::{Census, Group, NotCurrent, Orphan, ResourceCensus, Seed, Stored, Verdict};
+pub use self::judgement::{CurrentKey, Expectation, Proof, State};
 pub use self::object::{Object, ObjectError, manifest};
 pub use self::reads::{Reads, Tally, Writer};
 pub use self::residue::{Copies, LOOKAHEAD, LOOKBEHIND, Part, Residue};
