@@ -175,6 +175,11 @@ impl ControlPlane {
         }
         for i in 0..plane.servers.len() {
             plane.launch(i);
+            // Servers of 1.33 that find an empty etcd together end: "another caller has already
+            // initialized" the record of Services' addresses. A kubelet would start them again.
+            if plane.options.before_hashes {
+                plane.wait_ready(i);
+            }
         }
         for i in 0..plane.servers.len() {
             plane.wait_ready(i);
