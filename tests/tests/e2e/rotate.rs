@@ -194,7 +194,7 @@ async fn a_whole_rotation_with_the_stock_poll() {
     let done = rotate(&plane, "run", &["--to", "aesgcm"]).expect(0);
     let loads = load_times(&done);
     assert_eq!(loads.len(), 3, "{}", done.stderr);
-    // Of the first nothing is known but the server's start, which may be off: then it takes a whole poll.
+    // The first shows when the server looks at its file.
     for (load, most) in loads.iter().zip([65.0, 5.0, 5.0]) {
         assert!(*load <= most, "{load} s: {}", done.stderr);
     }

@@ -22,6 +22,9 @@ pub(super) const LOOK: Duration = Duration::from_millis(250);
 /// Between two words about the same wait.
 const SAY: Duration = Duration::from_secs(15);
 
+/// All servers have looked at their files by then.
+const WATCH: Duration = Duration::from_secs(65);
+
 /// A server that looked at its file as often and as long, and neither loads nor refuses it, sees another one.
 const LOOKS: u64 = 3;
 const BLIND: Duration = Duration::from_secs(15);
@@ -30,6 +33,8 @@ const BLIND: Duration = Duration::from_secs(15);
 #[derive(Default)]
 pub(super) struct Loads {
     polls: Vec<Poll>,
+    /// Since when the servers' first looks are watched for.
+    watched: Option<Instant>,
     /// The server whose next look was waited for: its file is written now.
     due: Option<usize>,
     /// The one whose next look is waited for.
@@ -95,6 +100,14 @@ impl Loads {
         self.polls.get(server).map_or(Duration::ZERO, Poll::wait)
     }
 
+    /// Whether it is worth to see first when several servers look at their files.
+    fn is_to_watch(&self, servers: &[usize]) -> bool {
+        let mut polls = servers.iter().filter_map(|i| self.polls.get(*i));
+        self.watched.is_none_or(|since| since.elapsed() < WATCH)
+            && self.polls.len() > 1
+            && polls.any(Poll::is_unknown)
+    }
+
     fn next_poll(&self, server: usize) -> Option<Duration> {
         self.polls.get(server)?.next()
     }
@@ -114,6 +127,15 @@ impl Run<'_> {
             facts.servers[*j].file == facts.servers[i].file && observed[*j].file.is_some()
         });
         let alike: Vec<_> = alike.collect();
+        if self.loads.is_to_watch(&alike) {
+            if self.loads.watched.is_none() {
+                self.say("when the servers look at their files is seen first, within a minute");
+            }
+            self.loads.watched.get_or_insert_with(Instant::now);
+            tokio::time::sleep(LOOK).await;
+            self.loads.for_files += LOOK;
+            return Ok(());
+        }
         let i = self.loads.soonest(&alike).unwrap_or(i);
         let wait = self.loads.wait(i);
         if self.loads.due == Some(i) || wait.is_zero() {
