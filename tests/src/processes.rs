@@ -246,7 +246,7 @@ impl ControlPlane {
         fs::write(encryption_config, content).expect("our directory");
         let hash = HEXLOWER.encode(&Sha256::digest(content));
         let loaded = format!("hash=\"sha256:{hash}\"}} 1");
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(90);
         loop {
             let now = self.metrics(server);
             let is_loaded = match now.contains("last_config_info{") {
