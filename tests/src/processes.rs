@@ -263,7 +263,9 @@ impl ControlPlane {
 
     fn metrics(&self, server: usize) -> String {
         let mut kubectl = self.kubectl(server);
-        let metrics = kubectl.args(["get", "--raw=/metrics"]).output();
+        let of = "/metrics?name%5B%5D=apiserver_encryption_config_controller";
+        let raw = format!("--raw={of}_last_config_info&name%5B%5D={RELOADS}");
+        let metrics = kubectl.args(["get", &raw]).output();
         let metrics = metrics.expect("kubectl was built").stdout;
         String::from_utf8_lossy(&metrics).into_owned()
     }
@@ -661,12 +663,12 @@ fn start(keeper: &Keeper, command: &mut Command, log: &Path) -> Process {
 }
 
 /// What counts files that were loaded, before Kubernetes 1.34 and since 1.30.
-fn reloads(metrics: &str) -> Vec<&str> {
-    const COUNTER: &str = "apiserver_encryption_config_controller_automatic_reloads_total";
+const RELOADS: &str = "apiserver_encryption_config_controller_automatic_reloads_total";
 
+fn reloads(metrics: &str) -> Vec<&str> {
     let lines = metrics.lines();
     lines
-        .filter(|line| line.starts_with(COUNTER) && line.contains("success"))
+        .filter(|line| line.starts_with(RELOADS) && line.contains("success"))
         .collect()
 }
 

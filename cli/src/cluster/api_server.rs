@@ -16,7 +16,7 @@ use serde::Deserialize;
 use tower::{BoxError, ServiceBuilder};
 
 use super::envelope;
-use super::metrics::Metrics;
+use super::metrics::{self, Metrics};
 use crate::args::Global;
 use crate::status::{Failure, innermost};
 
@@ -228,7 +228,7 @@ impl ApiServer {
 
     /// What the process that answers says of itself.
     pub(crate) async fn metrics(&self) -> Result<Metrics, Error> {
-        Ok(Metrics::parse(&self.text("/metrics").await?))
+        Ok(Metrics::parse(&self.text(&metrics::path()).await?))
     }
 
     pub(super) async fn send(

@@ -12,6 +12,7 @@ use atrest_core::at_rest::{Census, GroupResource, NotCurrent, State as ValueStat
 use atrest_core::encryption_config::EncryptionConfiguration;
 use atrest_core::rotation::chain::{Local, Selection, Stage, Target};
 use atrest_core::rotation::{Await, CensusFacts, Facts, ServerFacts, State, Step, Stop, next};
+use futures::future::join_all;
 
 use self::keeping::Kept;
 use self::load::Loads;
@@ -251,9 +252,13 @@ impl<'a> Run<'a> {
         let mut reachable = Vec::new();
         let barrier = self.barrier();
         let records = &self.journal.records;
-        for (i, server) in self.settings.servers.iter().enumerate() {
+        let all = self.settings.servers.iter().enumerate().map(|(i, server)| {
             let (machine, api) = (&self.reached.machines[i], &self.reached.servers[i]);
-            let seen = observe(server, machine.as_ref(), api).await?;
+            observe(server, machine.as_ref(), api)
+        });
+        let all = join_all(all).await;
+        for (i, (server, seen)) in self.settings.servers.iter().zip(all).enumerate() {
+            let seen = seen?;
             let (file, loaded) = match &seen.file {
                 Some(file) => {
                     let stage = self.stage(&file.configuration)?;
