@@ -20,7 +20,7 @@ const STOCK: Duration = Duration::from_secs(60);
 const OFTEN: Duration = Duration::from_secs(10);
 
 /// How long before a look a file is written, and how short before it still is.
-const LEAD: Duration = Duration::from_millis(2500);
+const LEAD: Duration = Duration::from_millis(3000);
 const LATEST: Duration = Duration::from_millis(1200);
 
 /// Each look is a little late, so that a time that was stated longer ago says nothing of the next one.
@@ -170,10 +170,10 @@ mod tests {
     #[test]
     fn a_file_is_written_shortly_before_a_look() {
         for (looks, reloaded, up, expected) in [
-            (9, Some(500.0), 530.0, 27.5),
+            (9, Some(500.0), 530.0, 27.0),
             // Just in time, and too late for this one.
             (9, Some(500.0), 558.0, 0.0),
-            (9, Some(500.0), 559.5, 58.0),
+            (9, Some(500.0), 559.5, 57.5),
             // It has not reloaded, or too long ago to say anything, by another clock, or is too young.
             (2, None, 61.5, 0.0),
             (99, Some(500.0), 5_000.0, 0.0),

@@ -287,24 +287,26 @@ pub(super) static RULES: &[Rule] = &[
         step: |facts| at(facts, Stage::Absent).map(Step::AddRead),
     },
     Rule {
-        name: "6. a file counts when its server has loaded it; until then nothing further is changed",
+        name: "6. a file counts when its server has loaded it; until then nothing further is changed, but that \
+               the rest follow one that is proven",
         step: |facts| {
-            let behind = facts.servers.iter().position(|server| !server.loaded);
+            let waits = |it: &ServerFacts| !it.loaded && !follows(facts, it);
+            let behind = facts.servers.iter().position(waits);
             behind.map(|server| Step::Await(Await::Load(server)))
         },
     },
     Rule {
         name: "7. a plugin's key counts when the server has taken it up",
         step: |facts| {
-            let lags = |it: &ServerFacts| it.file >= Stage::Writes && !it.taken_up;
+            let lags = |it: &ServerFacts| it.file >= Stage::Writes && it.loaded && !it.taken_up;
             let behind = facts.servers.iter().position(lags);
             behind.map(|server| Step::Await(Await::TakeUp(server)))
         },
     },
     Rule {
-        name: "8. a server is not believed: what one writes, all read, before the next one writes",
+        name: "8. a server is not believed: what one writes, all read, before the others write",
         step: |facts| {
-            let unproven = |it: &ServerFacts| it.file >= Stage::Writes && !it.proven;
+            let unproven = |it: &ServerFacts| it.file >= Stage::Writes && it.loaded && !it.proven;
             facts.servers.iter().position(unproven).map(Step::Canary)
         },
     },
@@ -362,7 +364,7 @@ pub(super) static RULES: &[Rule] = &[
         step: |facts| (!facts.hold_over).then_some(Step::Await(Await::Hold)),
     },
     Rule {
-        name: "19. the old key leaves one server after the other",
+        name: "19. the old key leaves one server, and then each of the others on a count of its own",
         step: |facts| {
             let next = at(facts, Stage::Writes).filter(|_| !facts.in_place);
             next.map(Step::DropRead)
@@ -376,6 +378,19 @@ pub(super) static RULES: &[Rule] = &[
 
 fn at(facts: &Facts, stage: Stage) -> Option<usize> {
     facts.servers.iter().position(|server| server.file == stage)
+}
+
+/// Whether another server is proven with the file that this one is to load, and more are to get it: then
+/// these are not kept waiting. A process that is to drop the old key has to be the one of the barrier.
+fn follows(facts: &Facts, server: &ServerFacts) -> bool {
+    let is_proven =
+        |it: &ServerFacts| it.file == server.file && it.loaded && it.taken_up && it.proven;
+    let others_are_left = match server.file {
+        Stage::Absent | Stage::Reads => false,
+        Stage::Writes => at(facts, Stage::Reads).is_some(),
+        Stage::Only => at(facts, Stage::Writes).is_some() && !server.disturbed,
+    };
+    others_are_left && facts.servers.iter().any(is_proven)
 }
 
 fn not_current(facts: &Facts) -> u64 {
@@ -544,6 +559,23 @@ mod tests {
                 Step::Await(Await::Load(0)),
             ),
             (
+                6,
+                facts(&[
+                    server(Only, true),
+                    ServerFacts {
+                        disturbed: true,
+                        ..server(Only, false)
+                    },
+                    server(Writes, true),
+                ]),
+                Step::Await(Await::Load(1)),
+            ),
+            (
+                6,
+                facts(&[server(Only, true), server(Only, false)]),
+                Step::Await(Await::Load(1)),
+            ),
+            (
                 7,
                 facts(&[
                     server(Reads, true),
@@ -587,6 +619,18 @@ mod tests {
                     },
                 ]),
                 Step::Promote(1),
+            ),
+            (
+                9,
+                facts(&[
+                    server(Writes, true),
+                    ServerFacts {
+                        proven: false,
+                        ..server(Writes, false)
+                    },
+                    server(Reads, true),
+                ]),
+                Step::Promote(2),
             ),
             (
                 10,
@@ -656,6 +700,15 @@ mod tests {
                 19,
                 facts(&[server(Only, true), server(Writes, true)]),
                 Step::DropRead(1),
+            ),
+            (
+                19,
+                facts(&[
+                    server(Only, true),
+                    server(Only, false),
+                    server(Writes, true),
+                ]),
+                Step::DropRead(2),
             ),
             (
                 21,
