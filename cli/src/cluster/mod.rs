@@ -9,6 +9,7 @@ mod lease;
 mod metadata;
 mod metrics;
 mod migration;
+mod release;
 mod resource;
 mod served;
 
@@ -18,5 +19,6 @@ pub(crate) use self::lease::Lease;
 pub(crate) use self::metadata::{Object, PAGE, Page};
 pub(crate) use self::metrics::{Metrics, Process};
 pub(crate) use self::migration::{Migration, MigrationState};
+pub(crate) use self::release::Minor;
 pub(crate) use self::resource::{ApiResource, find};
 pub(crate) use self::served::{served, stored};

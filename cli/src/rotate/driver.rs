@@ -279,10 +279,15 @@ impl<'a> Run<'a> {
             observed.push(seen);
         }
         self.note_loads(&observed, &servers);
+        self.note_all_placed(&observed)?;
         let in_place = self.is_in_place(&servers);
         if in_place {
             // A plugin reads with its old keys, too: it is never the new one alone.
-            servers.iter_mut().for_each(|it| it.file = Stage::Writes);
+            for (server, seen) in servers.iter_mut().zip(&observed) {
+                server.file = Stage::Writes;
+                // Where it does not say it, the key that it has taken up and a canary show it.
+                server.loaded |= seen.says_nothing_yet();
+            }
         }
         self.note_taken_up(&mut servers, &observed).await?;
         if self

@@ -73,7 +73,7 @@ impl<'a> Hand<'a> {
                     resources: means.resources,
                     path: &settings.servers[0].file,
                     file,
-                    takes_unverified: false,
+                    unverified: in_etcd::Unverified::Seen,
                 };
                 let dek_source = barrier.check(&reached.etcd).await?;
                 let engine = in_etcd::Engine::new(in_etcd::Means {

@@ -87,8 +87,14 @@ pub(crate) enum Record {
     Canary { server: String, process: Process },
     /// A server reports the content that it was given as loaded.
     Loaded { server: String, sha256: String },
-    /// A server that cannot say what it has loaded was this process, with the last content in place.
-    Placed { server: String, process: Process },
+    /// A server that cannot say what it has loaded was this process, with this content in place, or with
+    /// the last one that the run had written.
+    Placed {
+        server: String,
+        process: Process,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sha256: Option<String>,
+    },
     /// Every server, as it was then, wrote with the target from this revision on.
     Barrier {
         revision: i64,

@@ -21,6 +21,7 @@ use super::target::{kms_provider, no_provider_in_use, provider_in_use};
 use super::{covered, escrow, lease, static_pod};
 use crate::args::{EtcdFlags, Global};
 use crate::cluster::{self, ApiServer};
+use crate::commands::server_failure;
 use crate::configuration::{self, Loaded};
 use crate::etcd::{self, Question};
 use crate::kms;
@@ -134,7 +135,18 @@ impl Plan {
             let same = servers.first().map(|first| first.file_sha256.as_str());
             let says_nothing_yet = observed.says_nothing_yet();
             let is_loaded = match &observed.file {
-                Some(_) => observed.is_loaded(None) || says_nothing_yet,
+                Some(_) => {
+                    observed.is_loaded(None)
+                        || says_nothing_yet
+                        || server.reload.restarts() && says_nothing_ever(api).await?
+                }
+                None if observed.loaded().is_none() && says_nothing_ever(api).await? => {
+                    return Err(Failure::unusable(format!(
+                        "{} is manual, and does not say which file it has loaded",
+                        server.name
+                    ))
+                    .hint("before Kubernetes 1.34 a server's file has to be in reach: locally or by ssh"));
+                }
                 None => observed.loaded().is_some() && observed.loaded() == same,
             };
             if !is_loaded && !is_planned {
@@ -156,7 +168,9 @@ impl Plan {
                 .map_err(|error| Failure::unusable(format!("{file}: {error}")))?;
             let target = shown_target(settings, configuration)?;
             let stage = selection.stage(configuration, &target);
-            if says_nothing_yet && stage.is_ok_and(|stage| stage > Stage::Absent) {
+            let is_in_place = |stage| stage == Stage::Only && matches!(target, Target::Kms(_));
+            let is_there = |stage| stage > Stage::Absent && !is_in_place(stage);
+            if says_nothing_yet && stage.is_ok_and(is_there) {
                 return Err(Failure::unusable(format!(
                     "{} does not say whether it has loaded {file}, which has {} already",
                     server.name,
@@ -371,6 +385,13 @@ impl Server {
             by_hand: true,
         }
     }
+}
+
+/// Whether it is of a release that does not say which file it has loaded.
+async fn says_nothing_ever(api: &ApiServer) -> Result<bool, Failure> {
+    let minor = cluster::Minor::of(api).await;
+    let minor = minor.map_err(|error| server_failure(api, &error))?;
+    Ok(minor.is_some_and(|minor| !minor.says_what_it_loaded()))
 }
 
 /// The target as far as it is known before the key is minted.

@@ -151,13 +151,15 @@ async fn what_cannot_be_used_is_refused_with_a_hint_and_changes_nothing() {
     command
         .arg("--state-dir")
         .arg(plane.directory().join("state"));
-    let ended = command.output().unwrap().into();
-    assert_refused(
-        "not loaded",
-        &ended,
-        2,
-        &["another EncryptionConfiguration", "automatic-reload"],
-    );
+    if plane.tells_hashes() {
+        let ended = command.output().unwrap().into();
+        assert_refused(
+            "not loaded",
+            &ended,
+            2,
+            &["another EncryptionConfiguration", "automatic-reload"],
+        );
+    }
 
     // API servers.
     let down = kubeconfig(&plane, "down.conf", |text| {

@@ -230,6 +230,9 @@ async fn the_other_engines_rotate_too() {
     let file = &plane.servers[0].encryption_config;
     let _migrator = plane.start_migrator();
     for (engine, provider) in [("etcd", "secretbox"), ("svm", "aesgcm"), ("etcd", "aesgcm")] {
+        if engine == "svm" && !plane.tells_hashes() {
+            continue;
+        }
         rotate(&plane, "run", &["--engine", engine, "--to", provider]).expect(0);
         let keys = key_names(file);
         assert_eq!(keys.len(), 1, "{engine}");

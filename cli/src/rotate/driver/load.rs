@@ -14,6 +14,7 @@ use super::super::poll::Poll;
 use super::super::settings::Server;
 use super::super::stage_name;
 use super::Run;
+use crate::configuration::Loaded;
 use crate::status::Failure;
 
 /// Between two looks at a server that has not loaded its file yet.
@@ -294,6 +295,9 @@ impl Run<'_> {
         let why = match (seen.process(), seen.loaded()) {
             (None, _) => ": it cannot be reached".to_owned(),
             (Some(_), Some(loaded)) if loaded.starts_with(&file) => ": it is not ready".to_owned(),
+            _ if self.has_to_restart(i, seen) => {
+                ": before Kubernetes 1.34 that is known once the API server is restarted".to_owned()
+            }
             _ => match self.loads.next_poll(i) {
                 Some(next) => format!(", next poll in {:.0} s", next.as_secs_f64()),
                 None => String::new(),
@@ -313,22 +317,47 @@ impl Run<'_> {
         short(&sha256)
     }
 
-    /// The look that found a server with its new file in place: for one that cannot say what it has loaded,
-    /// a later start is the evidence.
+    /// Of the files that the run has written.
+    pub(super) fn note_all_placed(&mut self, observed: &[Observed]) -> Result<(), Failure> {
+        for (i, seen) in observed.iter().enumerate() {
+            let name = &self.settings.servers[i].name;
+            let written = Written::of(&self.journal.records, name);
+            let is_there = |file: &Loaded| written.is_some_and(|it| it.is_of(&file.fingerprint));
+            if seen.file.as_ref().is_some_and(is_there) {
+                self.note_placed(i, seen)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The look that found a server with its file in place: for one that cannot say what it has loaded, a
+    /// later start is the evidence.
     fn note_placed(&mut self, i: usize, seen: &Observed) -> Result<(), Failure> {
         let name = &self.settings.servers[i].name;
         let written = Written::of(&self.journal.records, name);
-        let (Some(file), Some(metrics), Some(written)) = (&seen.file, &seen.metrics, written)
-        else {
+        let (Some(file), Some(metrics)) = (&seen.file, &seen.metrics) else {
             return Ok(());
         };
-        if written.lacks_placed(&file.fingerprint, metrics) {
+        let is_placed = written.is_some_and(|it| it.is_placed(&file.fingerprint));
+        if metrics.loaded_config.is_none() && !is_placed {
             self.journal.append(Record::Placed {
                 server: name.clone(),
                 process: metrics.process.clone(),
+                sha256: Some(file.fingerprint.to_string()),
             })?;
         }
         Ok(())
+    }
+
+    /// It does not say what it has loaded, and the file is none that the run wrote.
+    fn has_to_restart(&self, i: usize, seen: &Observed) -> bool {
+        let (name, records) = (&self.settings.servers[i].name, &self.journal.records);
+        let is_counted = |file: &Loaded| {
+            let written = Written::of(records, name);
+            written.is_some_and(|it| it.is_counted(&file.fingerprint, seen.process()))
+        };
+        let file = seen.file.as_ref();
+        seen.says_nothing_yet() && file.is_some_and(|file| !is_counted(file))
     }
 
     fn not_loaded(&self, i: usize, seen: &Observed) -> Failure {
@@ -336,7 +365,8 @@ impl Run<'_> {
         let hash = self.short_hash(i, seen);
         let failed = self.loads.waiting.as_ref().map(|it| it.failed);
         let refuses = seen.metrics.as_ref().map(|it| it.failed_reloads) > failed;
-        let is_blind = self.is_blind(i, seen);
+        let has_to_restart = self.has_to_restart(i, seen);
+        let is_blind = self.is_blind(i, seen) && !has_to_restart;
         let why = match (seen.process(), seen.loaded()) {
             (None, _) => "it cannot be reached".to_owned(),
             (Some(_), Some(loaded)) if loaded.starts_with(&hash) => "it is not ready".to_owned(),
@@ -344,6 +374,9 @@ impl Run<'_> {
                 "it has looked at its file since, and sees the old one".to_owned()
             }
             (Some(_), _) if refuses => "it has tried to, and failed".to_owned(),
+            (Some(_), None) if has_to_restart => {
+                "it does not say so, and no count of reloads tells it".to_owned()
+            }
             (Some(_), None) => "it reports no hash of a loaded configuration".to_owned(),
             (Some(_), Some(loaded)) => format!("it runs with {}", short(loaded)),
         };
@@ -355,6 +388,10 @@ impl Run<'_> {
             None => failure.hint(
                 "copy the file as you were told, SHA-256 and all, and see that the API server loads it; \
                  then atrest rotate resume",
+            ),
+            Some(_) if has_to_restart => failure.hint(
+                "before Kubernetes 1.34 a later start is the evidence: restart this API server, then \
+                 atrest rotate resume",
             ),
             Some(_) if is_blind => failure.hint(
                 "a pod that mounts the file by itself keeps the old one: mount its directory, as \
