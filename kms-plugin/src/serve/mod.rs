@@ -3,6 +3,7 @@
 //! One thread answers all calls: a call takes microseconds. A second one reads the keyring file
 //! once a second, so that a slow disk never delays an answer.
 
+mod connection;
 mod follow;
 mod log;
 mod service;
@@ -14,10 +15,12 @@ use std::time::Duration;
 use atrest_proto::v2::key_management_service_server::KeyManagementServiceServer;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tracing::{error, info, warn};
 
+use self::connection::Connection;
 use self::service::{MESSAGE_LIMIT, Service};
 use self::snapshot::Current;
 use self::socket::Socket;
@@ -83,12 +86,13 @@ async fn serve(args: &Serve, store: Store, loaded: crate::store::Loaded) -> Resu
     tokio::spawn(follow::follow(store, current.clone(), fingerprint));
 
     let (stop, stopped) = oneshot::channel::<()>();
-    let service = KeyManagementServiceServer::new(Service::new(current))
+    let service = KeyManagementServiceServer::new(Service::new(current, args.status_version))
         .max_decoding_message_size(MESSAGE_LIMIT)
         .max_encoding_message_size(MESSAGE_LIMIT);
+    let incoming = UnixListenerStream::new(listener).map(|stream| stream.map(Connection::new));
     let server = Server::builder()
         .add_service(service)
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async {
+        .serve_with_incoming_shutdown(incoming, async {
             let _ = stopped.await;
         });
     let mut server = std::pin::pin!(server);

@@ -14,12 +14,11 @@ use tracing::{debug, error, warn};
 
 use super::ROLLED_BACK;
 use super::snapshot::Current;
+use crate::args::StatusVersion;
 
 /// A request has at most 1 KiB of ciphertext, 1 KiB of key_id and 32 KiB of annotations.
 pub(super) const MESSAGE_LIMIT: usize = 64 << 10;
 
-/// Must not change while an API server runs.
-const VERSION: &str = "v2";
 const HEALTHY: &str = "ok";
 
 /// Answers from the current keyring. Its messages go to kube-apiserver's log and to whoever reads
@@ -27,11 +26,12 @@ const HEALTHY: &str = "ok";
 #[derive(Debug)]
 pub(super) struct Service {
     current: Current,
+    version: StatusVersion,
 }
 
 impl Service {
-    pub(super) fn new(current: Current) -> Self {
-        Self { current }
+    pub(super) fn new(current: Current, version: StatusVersion) -> Self {
+        Self { current, version }
     }
 }
 
@@ -49,7 +49,7 @@ impl KeyManagementService for Service {
         };
         debug!(key_id, "Status");
         Ok(Response::new(StatusResponse {
-            version: VERSION.to_owned(),
+            version: self.version.as_str().to_owned(),
             healthz,
             key_id,
         }))

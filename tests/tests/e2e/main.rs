@@ -18,6 +18,7 @@ mod html_report;
 mod keeping;
 mod killed;
 mod kinds;
+mod kms_clients;
 mod kms_plugin;
 mod kms_retire;
 mod lints;
