@@ -29,9 +29,21 @@ pub(crate) enum Command {
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) keyring: KeyringArgs,
-    /// The unix socket to listen on, created with mode 0600.
+    /// The unix socket to listen on, created with mode 0600; @NAME for an abstract one, which has no
+    /// file.
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: PathBuf,
+    /// Give the socket to this group, with mode 0660.
+    #[arg(long, value_name = "GID")]
+    pub(crate) socket_gid: Option<u32>,
+    /// A user who may call, and with --allow-gid the only ones; repeatable [default: root, and the
+    /// user that this runs as].
+    #[arg(long, value_name = "UID")]
+    pub(crate) allow_uid: Vec<u32>,
+    /// A group whose processes may call, by their effective group; repeatable [default: that of
+    /// --socket-gid].
+    #[arg(long, value_name = "GID")]
+    pub(crate) allow_gid: Vec<u32>,
     /// The version that Status names. It must not change while an API server runs.
     #[arg(long, value_enum, value_name = "VERSION", default_value_t = StatusVersion::V2)]
     pub(crate) status_version: StatusVersion,

@@ -5,7 +5,9 @@
 
 mod connection;
 mod follow;
+mod incoming;
 mod log;
+mod peer;
 mod service;
 mod snapshot;
 mod socket;
@@ -15,15 +17,13 @@ use std::time::Duration;
 use atrest_proto::v2::key_management_service_server::KeyManagementServiceServer;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
-use tokio_stream::StreamExt as _;
-use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tracing::{error, info, warn};
 
-use self::connection::Connection;
+use self::incoming::Incoming;
+use self::peer::Peers;
 use self::service::{MESSAGE_LIMIT, Service};
 use self::snapshot::Current;
-use self::socket::Socket;
 use crate::args::Serve;
 use crate::process;
 use crate::status::Failure;
@@ -32,6 +32,17 @@ use crate::store::Store;
 /// How long calls in flight may take once the end was asked for: kube-apiserver's own deadline is
 /// 3 s, and nobody waits for an answer after it.
 const DRAIN: Duration = Duration::from_secs(4);
+
+/// Calls at once on a connection: with the limits of connections and of messages it bounds what
+/// slow callers can have this process keep.
+const STREAMS: u32 = 128;
+
+/// How long a call may take, its message included: kube-apiserver gives up long before.
+const CALL: Duration = Duration::from_secs(10);
+
+/// After so much silence a client is asked whether it lives; without an answer for as long again the
+/// connection is closed.
+const PING: Duration = Duration::from_secs(10);
 
 /// What is logged once a sign of a newer keyring is seen.
 const ROLLED_BACK: &str = "the keyring is older than what was in use: it decrypts, and encrypts nothing until the newer file is imported or this one is confirmed";
@@ -82,15 +93,20 @@ async fn serve(args: &Serve, store: Store, loaded: crate::store::Loaded) -> Resu
     }
     let current = Current::new(loaded.keyring, behind);
     // Bound last: whoever connects is answered.
-    let (socket, listener) = Socket::bind(&args.socket)?;
+    let (socket, listener) = socket::listen(&args.socket, args.socket_gid)?;
     tokio::spawn(follow::follow(store, current.clone(), fingerprint));
 
     let (stop, stopped) = oneshot::channel::<()>();
     let service = KeyManagementServiceServer::new(Service::new(current, args.status_version))
         .max_decoding_message_size(MESSAGE_LIMIT)
         .max_encoding_message_size(MESSAGE_LIMIT);
-    let incoming = UnixListenerStream::new(listener).map(|stream| stream.map(Connection::new));
+    let peers = Peers::new(&args.allow_uid, &args.allow_gid, args.socket_gid);
+    let incoming = Incoming::new(listener, peers);
     let server = Server::builder()
+        .max_concurrent_streams(STREAMS)
+        .timeout(CALL)
+        .http2_keepalive_interval(Some(PING))
+        .http2_keepalive_timeout(Some(PING))
         .add_service(service)
         .serve_with_incoming_shutdown(incoming, async {
             let _ = stopped.await;

@@ -22,11 +22,20 @@ const AUTHORITY: usize = 1;
 pub(super) struct Frames {
     /// Bytes that are passed as they are before the next frame begins.
     skip: usize,
+    greeted: bool,
 }
 
 impl Frames {
     pub(super) fn new() -> Self {
-        Self { skip: PREFACE }
+        Self {
+            skip: PREFACE,
+            greeted: false,
+        }
+    }
+
+    /// Whether the client has begun to speak HTTP/2: a first frame is there.
+    pub(super) fn greeted(&self) -> bool {
+        self.greeted
     }
 
     /// Looks at what follows the bytes of the last call, and tells how many of these can go on. The
@@ -42,6 +51,7 @@ impl Frames {
             else {
                 return at;
             };
+            self.greeted = true;
             let length = u32::from_be_bytes([0, a, b, c]) as usize;
             if kind != HEADERS || length > MAX_FRAME {
                 self.skip = FRAME_HEADER + length;

@@ -5,11 +5,18 @@ mod authority;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Sleep;
 use tonic::transport::server::Connected;
 
 use self::authority::Frames;
+
+/// How long a client may take for its first bytes, the preface of HTTP/2. What it does later is under
+/// the deadline of a call and the server's pings.
+const GREETING: Duration = Duration::from_secs(10);
 
 /// Passes everything on, but for `:authority`.
 #[derive(Debug)]
@@ -20,15 +27,21 @@ pub(super) struct Connection<S> {
     held: Vec<u8>,
     /// How many of these bytes can go on.
     ready: usize,
+    /// Until the client has greeted.
+    greeting: Option<Pin<Box<Sleep>>>,
+    /// One of the connections that there is room for.
+    _room: OwnedSemaphorePermit,
 }
 
 impl<S> Connection<S> {
-    pub(super) fn new(stream: S) -> Self {
+    pub(super) fn new(stream: S, room: OwnedSemaphorePermit) -> Self {
         Self {
             stream,
             frames: Frames::new(),
             held: Vec::new(),
             ready: 0,
+            greeting: Some(Box::pin(tokio::time::sleep(GREETING))),
+            _room: room,
         }
     }
 
@@ -57,6 +70,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
             if this.ready > 0 {
                 this.deliver(buffer);
                 return Poll::Ready(Ok(()));
+            }
+            if this.frames.greeted() {
+                this.greeting = None;
+            } else if let Some(greeting) = &mut this.greeting
+                && greeting.as_mut().poll(context).is_ready()
+            {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
             let before = buffer.filled().len();
             ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;

@@ -1,8 +1,11 @@
 //! Against h2 itself.
 
+use std::sync::Arc;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Semaphore;
 
 use super::*;
 
@@ -115,18 +118,22 @@ fn requests(authority: &[u8], encoded: bool, first: bool) -> Vec<u8> {
     sent
 }
 
+fn connection<S>(stream: S) -> Connection<S> {
+    let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    Connection::new(stream, room)
+}
+
 /// What h2 makes of what is sent in pieces: the authority of each request that it takes.
 fn authorities(sent: &[u8], piece: usize) -> Vec<Option<String>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
         .build()
         .unwrap();
     runtime.block_on(async {
         let (mut client, server) = tokio::io::duplex(1 << 16);
         let serving = tokio::spawn(async move {
             let mut taken = Vec::new();
-            let mut server = h2::server::handshake(Connection::new(server))
-                .await
-                .unwrap();
+            let mut server = h2::server::handshake(connection(server)).await.unwrap();
             while let Some(Ok((request, mut respond))) = server.accept().await {
                 assert_eq!(request.headers()["user-agent"], "grpc-go/1.51.0");
                 assert_eq!(request.uri().path(), "/v2.KeyManagementService/Status");
@@ -195,9 +202,9 @@ proptest! {
 async fn what_is_cut_off_is_passed_on_at_the_end() {
     let sent = requests(b"/kms.sock", true, false);
     let cut = &sent[..sent.len() - 3];
-    let mut connection = Connection::new(cut);
+    let mut passing = connection(cut);
     let mut passed = Vec::new();
-    connection.read_to_end(&mut passed).await.unwrap();
+    passing.read_to_end(&mut passed).await.unwrap();
     assert_eq!(passed.len(), cut.len());
     assert_eq!(passed[passed.len() - 12..], cut[cut.len() - 12..]);
 }
@@ -206,25 +213,22 @@ async fn what_is_cut_off_is_passed_on_at_the_end() {
 async fn a_buffer_without_room_is_not_the_end() {
     let sent = requests(b"/kms.sock", true, false);
     let (first, second) = sent.split_at(60);
-    let mut connection = Connection::new(first.chain(second));
+    let mut passing = connection(first.chain(second));
     let mut passed = Vec::new();
     loop {
         let none = std::future::poll_fn(|context| {
             let mut none = ReadBuf::new(&mut []);
-            Pin::new(&mut connection).poll_read(context, &mut none)
+            Pin::new(&mut passing).poll_read(context, &mut none)
         });
         none.await.unwrap();
         let mut few = [0; 7];
-        match connection.read(&mut few).await.unwrap() {
+        match passing.read(&mut few).await.unwrap() {
             0 => break,
             length => passed.extend_from_slice(&few[..length]),
         }
     }
     let mut whole = Vec::new();
-    Connection::new(&sent[..])
-        .read_to_end(&mut whole)
-        .await
-        .unwrap();
+    connection(&sent[..]).read_to_end(&mut whole).await.unwrap();
     assert_eq!(passed, whole);
     assert_ne!(passed, sent);
 }
