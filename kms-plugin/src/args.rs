@@ -44,6 +44,9 @@ pub(crate) struct Serve {
     /// --socket-gid].
     #[arg(long, value_name = "GID")]
     pub(crate) allow_gid: Vec<u32>,
+    /// Do not start where the kernel refuses to lock memory, instead of warning.
+    #[arg(long)]
+    pub(crate) require_locked_memory: bool,
     /// The version that Status names. It must not change while an API server runs.
     #[arg(long, value_enum, value_name = "VERSION", default_value_t = StatusVersion::V2)]
     pub(crate) status_version: StatusVersion,

@@ -47,14 +47,23 @@ const PING: Duration = Duration::from_secs(10);
 /// What is logged once a sign of a newer keyring is seen.
 const ROLLED_BACK: &str = "the keyring is older than what was in use: it decrypts, and encrypts nothing until the newer file is imported or this one is confirmed";
 
-/// Serves until SIGTERM or SIGINT.
-pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
+/// Serves until SIGTERM or SIGINT, in a process for which the kernel refused this.
+pub(crate) fn run(args: &Serve, refused: &[String]) -> Result<(), Failure> {
     log::start(args.log_level, args.log_format);
+    for reason in refused {
+        warn!(reason, "the kernel does not keep this process to itself");
+    }
     // Before there is a key in memory.
-    let locked = process::lock_memory();
+    if let Err(reason) = process::lock_memory() {
+        locked(
+            args,
+            &reason,
+            "memory is not locked: seeds may reach the swap",
+        )?;
+    }
 
     let store = Store::new(&args.keyring)?;
-    let loaded = store.load()?;
+    let loaded = process::without_traces::<{ process::READ }, _>(|| store.load())?;
     info!(
         version = env!("CARGO_PKG_VERSION"),
         keyring = %loaded.keyring.id(),
@@ -64,8 +73,12 @@ pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
         generations = loaded.keyring.generations().len(),
         "opened the keyring"
     );
-    if let Err(reason) = locked {
-        warn!(reason, "memory is not locked: keys may reach the swap");
+    if let Some(reason) = atrest_locked::refused() {
+        locked(
+            args,
+            reason,
+            "keys are not in locked memory, they may reach the swap",
+        )?;
     }
 
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -76,6 +89,16 @@ pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
     // A read of the keyring that hangs must not hold up the end.
     runtime.shutdown_background();
     result
+}
+
+/// What is not locked is a failure where that was asked for, and a warning else.
+fn locked(args: &Serve, reason: &str, consequence: &str) -> Result<(), Failure> {
+    if args.require_locked_memory {
+        let failure = Failure::unread(format!("memory cannot be locked: {reason}"));
+        return Err(failure.hint("give the process CAP_IPC_LOCK, or LimitMEMLOCK=infinity"));
+    }
+    warn!(reason, "{consequence}");
+    Ok(())
 }
 
 async fn serve(args: &Serve, store: Store, loaded: crate::store::Loaded) -> Result<(), Failure> {

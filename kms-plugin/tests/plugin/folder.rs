@@ -43,6 +43,14 @@ impl Folder {
         std::fs::set_permissions(self.0.path(), mode).unwrap();
     }
 
+    /// Everything in it belongs to another user now, where the test is root.
+    pub(crate) fn give_to(&self, uid: u32) {
+        let inside = self.entries().into_iter().map(|name| self.path(&name));
+        for path in inside.chain([self.0.path().to_owned()]) {
+            std::os::unix::fs::chown(path, Some(uid), Some(uid)).unwrap();
+        }
+    }
+
     pub(crate) fn entries(&self) -> Vec<String> {
         let mut names: Vec<_> = std::fs::read_dir(self.0.path())
             .unwrap()

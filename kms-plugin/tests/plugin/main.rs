@@ -8,6 +8,7 @@ mod examples;
 mod folder;
 mod keyring;
 mod lifecycle;
+mod memory;
 mod peers;
 mod plugin;
 mod serve;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use atrest_proto::v2::key_management_service_client::KeyManagementServiceClient;
@@ -55,14 +55,24 @@ impl Plugin {
 
     /// The same, at another socket.
     pub(crate) fn spawn_at(folder: &Folder, socket: &str, args: &[&str]) -> Self {
+        let command = folder.command(&["serve", "--socket", socket]);
+        Self::spawn_command(folder, socket, command, args)
+    }
+
+    /// The same, by a command that ends with `atrest-kms serve` and what it needs.
+    pub(crate) fn spawn_command(
+        folder: &Folder,
+        socket: &str,
+        mut command: Command,
+        args: &[&str],
+    ) -> Self {
         let log = folder.path("log");
         let file = File::options()
             .create(true)
             .append(true)
             .open(&log)
             .unwrap();
-        let child = folder
-            .command(&["serve", "--socket", socket])
+        let child = command
             .args(args)
             .stdout(file.try_clone().unwrap())
             .stderr(file)

@@ -19,6 +19,7 @@ mod keeping;
 mod killed;
 mod kinds;
 mod kms_clients;
+mod kms_memory;
 mod kms_plugin;
 mod kms_retire;
 mod lints;
