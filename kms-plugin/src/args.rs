@@ -29,9 +29,27 @@ pub(crate) enum Command {
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) keyring: KeyringArgs,
-    /// The unix socket to listen on, created with mode 0600.
+    /// The unix socket to listen on, created with mode 0600; @NAME for an abstract one, which has no
+    /// file.
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: PathBuf,
+    /// Give the socket to this group, with mode 0660.
+    #[arg(long, value_name = "GID")]
+    pub(crate) socket_gid: Option<u32>,
+    /// A user who may call, and with --allow-gid the only ones; repeatable [default: root, and the
+    /// user that this runs as].
+    #[arg(long, value_name = "UID")]
+    pub(crate) allow_uid: Vec<u32>,
+    /// A group whose processes may call, by their effective group; repeatable [default: that of
+    /// --socket-gid].
+    #[arg(long, value_name = "GID")]
+    pub(crate) allow_gid: Vec<u32>,
+    /// Do not start where the kernel refuses to lock memory, instead of warning.
+    #[arg(long)]
+    pub(crate) require_locked_memory: bool,
+    /// The version that Status names. It must not change while an API server runs.
+    #[arg(long, value_enum, value_name = "VERSION", default_value_t = StatusVersion::V2)]
+    pub(crate) status_version: StatusVersion,
     /// What is logged to stderr.
     #[arg(long, value_enum, default_value_t = LogLevel::Info)]
     pub(crate) log_level: LogLevel,
@@ -241,6 +259,25 @@ impl From<SealChoice> for SealKind {
             SealChoice::KeyFile => Self::KeyFile,
             SealChoice::PassphraseFile => Self::PassphraseFile,
             SealChoice::None => Self::None,
+        }
+    }
+}
+
+/// The versions of the KMS API that kube-apiserver tells apart by Status.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum StatusVersion {
+    /// What kube-apiserver 1.29 and later want.
+    V2,
+    /// The only one that kube-apiserver 1.27 and 1.28 take; later ones take it too.
+    V2beta1,
+}
+
+impl StatusVersion {
+    /// As Status names it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::V2 => "v2",
+            Self::V2beta1 => "v2beta1",
         }
     }
 }

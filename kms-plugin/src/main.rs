@@ -22,9 +22,9 @@ use crate::args::Args;
 static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
-    process::keep_to_itself();
+    let refused = process::keep_to_itself();
     let args = Args::parse();
-    match commands::run(args) {
+    match commands::run(args, &refused) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             report::say(&failure);

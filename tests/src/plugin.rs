@@ -48,6 +48,11 @@ impl Plugin {
         self.folder.path().join("kms.sock")
     }
 
+    /// Of the running process.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
+    }
+
     /// What all its processes logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_file()).unwrap_or_default()

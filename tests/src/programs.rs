@@ -29,6 +29,9 @@ pub const BEFORE_HASHES: &str = "v1.33.13";
 /// The releases of etcd that tests run, oldest first; with Kubernetes runs the newest one.
 pub const ETCD: [&str; 3] = ["3.5", "3.6", "3.7"];
 
+/// The releases whose KMS client there is a module of, oldest first.
+pub const KMS_CLIENTS: [u32; 5] = [27, 29, 31, 33, 37];
+
 /// Why the programs are not there.
 #[derive(Debug)]
 pub enum Error {
@@ -152,6 +155,14 @@ pub fn etcd(release: &str) -> Result<PathBuf, Error> {
 /// The program that encrypts and decrypts values with kube-apiserver's own transformers.
 pub fn transformer() -> Result<PathBuf, Error> {
     Ok(module("transformer", MODULE_SPACE, build_judge)?.join("transformer"))
+}
+
+/// The client that kube-apiserver 1.`minor`, one of [`KMS_CLIENTS`], has for KMS plugins. Found, or built
+/// in a minute.
+pub fn kms_client(minor: u32) -> Result<PathBuf, Error> {
+    let release = format!("1.{minor}");
+    let folder = module(&format!("kms-client/{release}"), MODULE_SPACE, build_judge)?;
+    Ok(folder.join(release))
 }
 
 /// The cache of everything that tests build: `${XDG_CACHE_HOME:-~/.cache}/atrest`.

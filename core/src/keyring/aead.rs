@@ -37,16 +37,16 @@ pub(super) fn associated_data<'a>(fields: impl IntoIterator<Item = &'a [u8]>) ->
     encoded
 }
 
-pub(super) fn seal(key: &SecretBytes, data: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, Error> {
+pub(super) fn seal(cipher: &Aes256Gcm, data: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, Error> {
     let mut nonce = [0; NONCE_LENGTH];
     rand::rngs::SysRng
         .try_fill_bytes(&mut nonce)
         .map_err(Error::Random)?;
-    seal_with_nonce(key, nonce, data, plaintext)
+    seal_with_nonce(cipher, nonce, data, plaintext)
 }
 
 pub(super) fn seal_with_nonce(
-    key: &SecretBytes,
+    cipher: &Aes256Gcm,
     nonce: [u8; NONCE_LENGTH],
     data: &[u8],
     plaintext: &[u8],
@@ -55,7 +55,7 @@ pub(super) fn seal_with_nonce(
         msg: plaintext,
         aad: data,
     };
-    let ciphertext = cipher(key)?
+    let ciphertext = cipher
         .encrypt(&Nonce::<Aes256Gcm>::from(nonce), payload)
         .map_err(|_| Error::Refused)?;
     let mut sealed = Vec::with_capacity(NONCE_LENGTH + ciphertext.len());
@@ -64,7 +64,7 @@ pub(super) fn seal_with_nonce(
     Ok(sealed)
 }
 
-pub(super) fn open(key: &SecretBytes, data: &[u8], sealed: &[u8]) -> Result<SecretBytes, Error> {
+pub(super) fn open(cipher: &Aes256Gcm, data: &[u8], sealed: &[u8]) -> Result<SecretBytes, Error> {
     let (nonce, ciphertext) = sealed
         .split_first_chunk::<NONCE_LENGTH>()
         .ok_or(Error::Refused)?;
@@ -72,13 +72,14 @@ pub(super) fn open(key: &SecretBytes, data: &[u8], sealed: &[u8]) -> Result<Secr
         msg: ciphertext,
         aad: data,
     };
-    cipher(key)?
+    cipher
         .decrypt(&Nonce::<Aes256Gcm>::from(*nonce), payload)
         .map(SecretBytes::new)
         .map_err(|_| Error::Refused)
 }
 
-fn cipher(key: &SecretBytes) -> Result<Aes256Gcm, Error> {
-    let key: &Key<Aes256Gcm> = key.expose().try_into().map_err(|_| Error::Refused)?;
+/// The cipher under a key of [`KEY_LENGTH`] bytes.
+pub(super) fn cipher(key: &[u8]) -> Result<Aes256Gcm, Error> {
+    let key: &Key<Aes256Gcm> = key.try_into().map_err(|_| Error::Refused)?;
     Ok(Aes256Gcm::new(key))
 }

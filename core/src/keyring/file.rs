@@ -126,7 +126,8 @@ impl KeyringFile {
                     .0
                     .as_ref()
                     .ok_or(Error::Sealed(self.header.seal.kind()))?;
-                let text = aead::open(key, &associated_data(&self.header), &sealed)
+                let text = aead::cipher(key.expose())
+                    .and_then(|cipher| aead::open(&cipher, &associated_data(&self.header), &sealed))
                     .map_err(|_| Error::Unsealing)?;
                 from_json(text.expose())?
             }
@@ -194,20 +195,22 @@ impl Keyring {
         let forms: Vec<_> = self.generations.iter().map(GenerationForm::of).collect();
         // In one allocation: what a growing Vec leaves behind would not be zeroized.
         let room = 512 * (self.generations.len() + 1);
-        let (sealed, generations) =
-            match (&seal.0, &key.0) {
-                (Form::None {}, _) => (None, Some(forms)),
-                (_, None) => return Err(Error::Sealed(seal.kind())),
-                (_, Some(key)) => {
-                    let text = to_json(&forms, room, false)?;
-                    let sealed = aead::seal(key, &associated_data(&header), text.expose())
-                        .map_err(|error| match error {
-                            aead::Error::Random(error) => Error::Random(error),
-                            aead::Error::Refused => Error::TooLarge,
-                        })?;
-                    (Some(BASE64.encode(&sealed)), None)
-                }
-            };
+        let (sealed, generations) = match (&seal.0, &key.0) {
+            (Form::None {}, _) => (None, Some(forms)),
+            (_, None) => return Err(Error::Sealed(seal.kind())),
+            (_, Some(key)) => {
+                let text = to_json(&forms, room, false)?;
+                let sealed = aead::cipher(key.expose())
+                    .and_then(|cipher| {
+                        aead::seal(&cipher, &associated_data(&header), text.expose())
+                    })
+                    .map_err(|error| match error {
+                        aead::Error::Random(error) => Error::Random(error),
+                        aead::Error::Refused => Error::TooLarge,
+                    })?;
+                (Some(BASE64.encode(&sealed)), None)
+            }
+        };
         let file = FileForm {
             schema: SCHEMA.to_owned(),
             id: self.id.to_string(),

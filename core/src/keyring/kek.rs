@@ -18,12 +18,18 @@
 //! annotations it was made with, and no others. With random nonces one key is good for 2^32
 //! ciphertexts; kube-apiserver asks for one at each start, reload and change of the key.
 
+use std::fmt;
+use std::sync::Arc;
+
+use aes_gcm::Aes256Gcm;
+use atrest_locked::Locked;
 use hkdf::Hkdf;
 use sha2::Sha256;
+use zeroize::ZeroizeOnDrop;
 
 use super::aead;
 use super::key_id::KeyId;
-use crate::secret::SecretBytes;
+use crate::secret::{Fingerprint, SecretBytes};
 
 /// What kube-apiserver accepts (`k8s.io/apiserver`, kmsv2/envelope.go).
 pub const MAX_CIPHERTEXT: usize = 1024;
@@ -62,31 +68,42 @@ pub enum EncryptError {
 #[error("the ciphertext does not open under this key_id and these annotations")]
 pub struct DecryptError;
 
-/// A key-encryption key: 32 bytes.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Kek(SecretBytes);
+/// A key-encryption key: 32 bytes and the cipher's round keys, in locked memory, where copies of this
+/// value share them. What makes one leaves traces on the stack: see [`zeroize::zeroize_stack`].
+#[derive(Clone)]
+pub struct Kek(Arc<Locked<Material>>);
+
+#[derive(ZeroizeOnDrop)]
+struct Material {
+    bytes: [u8; aead::KEY_LENGTH],
+    cipher: Aes256Gcm,
+}
 
 impl Kek {
     /// A fresh one of the operating system's generator.
     pub(super) fn generate() -> Result<Self, rand::rngs::SysError> {
-        SecretBytes::generate(aead::KEY_LENGTH).map(Self)
+        let bytes = SecretBytes::generate(aead::KEY_LENGTH)?;
+        // It takes as many bytes as were asked for.
+        Ok(Self::new(bytes).expect("32 bytes"))
     }
 
     /// Takes exactly 32 bytes.
     pub fn new(bytes: SecretBytes) -> Option<Self> {
-        (bytes.len() == aead::KEY_LENGTH).then_some(Self(bytes))
+        let cipher = aead::cipher(bytes.expose()).ok()?;
+        let bytes = bytes.expose().try_into().ok()?;
+        Some(Self(Arc::new(Locked::new(Material { bytes, cipher }))))
     }
 
     /// The bytes themselves. Do not print, log or format what this returns.
     pub fn expose(&self) -> &[u8] {
-        self.0.expose()
+        &self.0.bytes
     }
 
     /// HKDF-SHA256 (RFC 5869) without salt, info `atrest/kms/commit/v1`, 16 bytes: names the key
     /// without giving it away.
     pub fn commitment(&self) -> [u8; 16] {
         let mut commitment = [0; 16];
-        Hkdf::<Sha256>::new(None, self.0.expose())
+        Hkdf::<Sha256>::new(None, &self.0.bytes)
             .expand(COMMITMENT, &mut commitment)
             // HKDF-SHA256 gives up to 8,160 bytes.
             .expect("16 bytes are a valid length");
@@ -103,7 +120,7 @@ impl Kek {
             return Err(EncryptError::TooLong(plaintext.len()));
         }
         let data = associated_data(key_id, annotations);
-        let sealed = aead::seal(&self.0, &data, plaintext).map_err(|error| match error {
+        let sealed = aead::seal(&self.0.cipher, &data, plaintext).map_err(|error| match error {
             aead::Error::Random(_) => EncryptError::Random,
             aead::Error::Refused => EncryptError::Cipher,
         })?;
@@ -121,9 +138,24 @@ impl Kek {
         }
         let sealed = ciphertext.strip_prefix(&HEADER).ok_or(DecryptError)?;
         let data = associated_data(key_id, annotations);
-        aead::open(&self.0, &data, sealed).map_err(|_| DecryptError)
+        aead::open(&self.0.cipher, &data, sealed).map_err(|_| DecryptError)
     }
 }
+
+impl fmt::Debug for Kek {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{} secret bytes>", aead::KEY_LENGTH)
+    }
+}
+
+impl PartialEq for Kek {
+    /// Compares digests, so that time tells nothing about the bytes.
+    fn eq(&self, other: &Self) -> bool {
+        Fingerprint::of(&self.0.bytes) == Fingerprint::of(&other.0.bytes)
+    }
+}
+
+impl Eq for Kek {}
 
 fn associated_data<'a>(
     key_id: &KeyId,
@@ -177,9 +209,13 @@ mod tests {
     fn the_ciphertext_is_pinned() {
         let data = associated_data(&key_id(), []);
         let nonce = std::array::from_fn(|i| 0xa0 + i as u8);
-        let sealed =
-            aead::seal_with_nonce(&kek().0, nonce, &data, b"thirty-two bytes of a test seed!")
-                .unwrap();
+        let sealed = aead::seal_with_nonce(
+            &kek().0.cipher,
+            nonce,
+            &data,
+            b"thirty-two bytes of a test seed!",
+        )
+        .unwrap();
         let ciphertext = [&HEADER[..], &sealed].concat();
         assert_eq!(
             HEXLOWER.encode(&ciphertext),

@@ -6,10 +6,10 @@ use crate::args::{Args, Command};
 use crate::serve;
 use crate::status::Failure;
 
-/// Runs the command that was asked for.
-pub(crate) fn run(args: Args) -> Result<(), Failure> {
+/// Runs the command that was asked for, in a process for which the kernel refused this.
+pub(crate) fn run(args: Args, refused: &[String]) -> Result<(), Failure> {
     match args.command {
-        Command::Serve(args) => serve::run(&args),
+        Command::Serve(args) => serve::run(&args, refused),
         Command::Keyring(args) => keyring::run(&args),
     }
 }

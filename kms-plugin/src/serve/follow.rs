@@ -10,6 +10,7 @@ use tracing::{debug, error, info, warn};
 
 use super::ROLLED_BACK;
 use super::snapshot::Current;
+use crate::process;
 use crate::status::Failure;
 use crate::store::{Loaded, Store};
 
@@ -44,7 +45,10 @@ pub(super) async fn follow(store: Store, current: Current, mut served: Fingerpri
         interval.tick().await;
         let (from, before) = (store.clone(), rejected.clone());
         // Off this thread: a disk may hang, and a passphrase takes its time.
-        let look = tokio::task::spawn_blocking(move || look(&from, served, &before)).await;
+        let look = tokio::task::spawn_blocking(move || {
+            process::without_traces::<{ process::READ }, _>(|| look(&from, served, &before))
+        });
+        let look = look.await;
         match look {
             Ok(Look::Unchanged(seen)) => {
                 if seen == served && !rejected.message.is_empty() {

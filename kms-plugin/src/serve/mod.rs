@@ -3,8 +3,11 @@
 //! One thread answers all calls: a call takes microseconds. A second one reads the keyring file
 //! once a second, so that a slow disk never delays an answer.
 
+mod connection;
 mod follow;
+mod incoming;
 mod log;
+mod peer;
 mod service;
 mod snapshot;
 mod socket;
@@ -14,13 +17,13 @@ use std::time::Duration;
 use atrest_proto::v2::key_management_service_server::KeyManagementServiceServer;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
-use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tracing::{error, info, warn};
 
+use self::incoming::Incoming;
+use self::peer::Peers;
 use self::service::{MESSAGE_LIMIT, Service};
 use self::snapshot::Current;
-use self::socket::Socket;
 use crate::args::Serve;
 use crate::process;
 use crate::status::Failure;
@@ -30,17 +33,37 @@ use crate::store::Store;
 /// 3 s, and nobody waits for an answer after it.
 const DRAIN: Duration = Duration::from_secs(4);
 
+/// Calls at once on a connection: with the limits of connections and of messages it bounds what
+/// slow callers can have this process keep.
+const STREAMS: u32 = 128;
+
+/// How long a call may take, its message included: kube-apiserver gives up long before.
+const CALL: Duration = Duration::from_secs(10);
+
+/// After so much silence a client is asked whether it lives; without an answer for as long again the
+/// connection is closed.
+const PING: Duration = Duration::from_secs(10);
+
 /// What is logged once a sign of a newer keyring is seen.
 const ROLLED_BACK: &str = "the keyring is older than what was in use: it decrypts, and encrypts nothing until the newer file is imported or this one is confirmed";
 
-/// Serves until SIGTERM or SIGINT.
-pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
+/// Serves until SIGTERM or SIGINT, in a process for which the kernel refused this.
+pub(crate) fn run(args: &Serve, refused: &[String]) -> Result<(), Failure> {
     log::start(args.log_level, args.log_format);
+    for reason in refused {
+        warn!(reason, "the kernel does not keep this process to itself");
+    }
     // Before there is a key in memory.
-    let locked = process::lock_memory();
+    if let Err(reason) = process::lock_memory() {
+        locked(
+            args,
+            &reason,
+            "memory is not locked: seeds may reach the swap",
+        )?;
+    }
 
     let store = Store::new(&args.keyring)?;
-    let loaded = store.load()?;
+    let loaded = process::without_traces::<{ process::READ }, _>(|| store.load())?;
     info!(
         version = env!("CARGO_PKG_VERSION"),
         keyring = %loaded.keyring.id(),
@@ -50,8 +73,12 @@ pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
         generations = loaded.keyring.generations().len(),
         "opened the keyring"
     );
-    if let Err(reason) = locked {
-        warn!(reason, "memory is not locked: keys may reach the swap");
+    if let Some(reason) = atrest_locked::refused() {
+        locked(
+            args,
+            reason,
+            "keys are not in locked memory, they may reach the swap",
+        )?;
     }
 
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -62,6 +89,16 @@ pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
     // A read of the keyring that hangs must not hold up the end.
     runtime.shutdown_background();
     result
+}
+
+/// What is not locked is a failure where that was asked for, and a warning else.
+fn locked(args: &Serve, reason: &str, consequence: &str) -> Result<(), Failure> {
+    if args.require_locked_memory {
+        let failure = Failure::unread(format!("memory cannot be locked: {reason}"));
+        return Err(failure.hint("give the process CAP_IPC_LOCK, or LimitMEMLOCK=infinity"));
+    }
+    warn!(reason, "{consequence}");
+    Ok(())
 }
 
 async fn serve(args: &Serve, store: Store, loaded: crate::store::Loaded) -> Result<(), Failure> {
@@ -79,16 +116,22 @@ async fn serve(args: &Serve, store: Store, loaded: crate::store::Loaded) -> Resu
     }
     let current = Current::new(loaded.keyring, behind);
     // Bound last: whoever connects is answered.
-    let (socket, listener) = Socket::bind(&args.socket)?;
+    let (socket, listener) = socket::listen(&args.socket, args.socket_gid)?;
     tokio::spawn(follow::follow(store, current.clone(), fingerprint));
 
     let (stop, stopped) = oneshot::channel::<()>();
-    let service = KeyManagementServiceServer::new(Service::new(current))
+    let service = KeyManagementServiceServer::new(Service::new(current, args.status_version))
         .max_decoding_message_size(MESSAGE_LIMIT)
         .max_encoding_message_size(MESSAGE_LIMIT);
+    let peers = Peers::new(&args.allow_uid, &args.allow_gid, args.socket_gid);
+    let incoming = Incoming::new(listener, peers);
     let server = Server::builder()
+        .max_concurrent_streams(STREAMS)
+        .timeout(CALL)
+        .http2_keepalive_interval(Some(PING))
+        .http2_keepalive_timeout(Some(PING))
         .add_service(service)
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async {
+        .serve_with_incoming_shutdown(incoming, async {
             let _ = stopped.await;
         });
     let mut server = std::pin::pin!(server);

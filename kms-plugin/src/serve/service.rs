@@ -14,12 +14,12 @@ use tracing::{debug, error, warn};
 
 use super::ROLLED_BACK;
 use super::snapshot::Current;
+use crate::args::StatusVersion;
+use crate::process::{CALL, without_traces};
 
 /// A request has at most 1 KiB of ciphertext, 1 KiB of key_id and 32 KiB of annotations.
 pub(super) const MESSAGE_LIMIT: usize = 64 << 10;
 
-/// Must not change while an API server runs.
-const VERSION: &str = "v2";
 const HEALTHY: &str = "ok";
 
 /// Answers from the current keyring. Its messages go to kube-apiserver's log and to whoever reads
@@ -27,11 +27,12 @@ const HEALTHY: &str = "ok";
 #[derive(Debug)]
 pub(super) struct Service {
     current: Current,
+    version: StatusVersion,
 }
 
 impl Service {
-    pub(super) fn new(current: Current) -> Self {
-        Self { current }
+    pub(super) fn new(current: Current, version: StatusVersion) -> Self {
+        Self { current, version }
     }
 }
 
@@ -49,7 +50,7 @@ impl KeyManagementService for Service {
         };
         debug!(key_id, "Status");
         Ok(Response::new(StatusResponse {
-            version: VERSION.to_owned(),
+            version: self.version.as_str().to_owned(),
             healthz,
             key_id,
         }))
@@ -69,7 +70,8 @@ impl KeyManagementService for Service {
             return Err(Status::failed_precondition(reason));
         }
         let active = snapshot.keyring.active();
-        let ciphertext = active.encrypt(plaintext.expose()).map_err(|error| {
+        let encrypted = without_traces::<CALL, _>(|| active.encrypt(plaintext.expose()));
+        let ciphertext = encrypted.map_err(|error| {
             warn!(%uid, key_id = %active.key_id(), %error, "Encrypt failed");
             match error {
                 EncryptError::TooLong(_) => Status::invalid_argument(error.to_string()),
@@ -119,12 +121,11 @@ impl KeyManagementService for Service {
         let annotations = annotations
             .iter()
             .map(|(key, value)| (key.as_str(), value.as_slice()));
-        let plaintext = generation
-            .decrypt(annotations, &ciphertext)
-            .map_err(|error| {
-                warn!(%uid, key_id = %named, %error, "Decrypt refused");
-                Status::invalid_argument(error.to_string())
-            })?;
+        let decrypted = without_traces::<CALL, _>(|| generation.decrypt(annotations, &ciphertext));
+        let plaintext = decrypted.map_err(|error| {
+            warn!(%uid, key_id = %named, %error, "Decrypt refused");
+            Status::invalid_argument(error.to_string())
+        })?;
         debug!(%uid, key_id = %named, "Decrypt");
         Ok(Response::new(DecryptResponse {
             // The message wants a plain Vec; the allocator zeroizes it when it is freed.

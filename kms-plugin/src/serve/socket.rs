@@ -3,11 +3,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::{UnixListener as StdListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{AtFlags, FlockOperation, Gid, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::net::UnixListener;
 use tracing::info;
@@ -15,6 +17,45 @@ use tracing::info;
 use crate::status::Failure;
 
 const BACKLOG: i32 = 1024;
+
+/// Listens at `path`, or at the abstract name behind an `@`; what is returned first has to live as
+/// long. With a group the socket is for its processes, too.
+pub(super) fn listen(
+    path: &Path,
+    gid: Option<u32>,
+) -> Result<(Option<Socket>, UnixListener), Failure> {
+    let failed = |error: io::Error| {
+        let failure = Failure::unusable(format!("cannot listen at {}: {error}", path.display()));
+        match error.kind() {
+            io::ErrorKind::NotFound => failure.hint("create its directory, for root alone"),
+            io::ErrorKind::AddrInUse => live(path),
+            _ => failure,
+        }
+    };
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        None,
+    )
+    .map_err(|error| failed(error.into()))?;
+    let ours = match path.as_os_str().as_bytes().strip_prefix(b"@") {
+        Some(_) if gid.is_some() => {
+            return Err(Failure::unusable("an abstract socket has no group")
+                .hint("say who may call: --allow-gid"));
+        }
+        Some(name) => {
+            let address =
+                SocketAddrUnix::new_abstract_name(name).map_err(|error| failed(error.into()))?;
+            rustix::net::bind(&socket, &address).map_err(|error| failed(error.into()))?;
+            None
+        }
+        None => Some(Socket::bind(&socket, path, gid)?),
+    };
+    rustix::net::listen(&socket, BACKLOG).map_err(|error| failed(error.into()))?;
+    let listener = UnixListener::from_std(StdListener::from(socket)).map_err(failed)?;
+    Ok((ours, listener))
+}
 
 /// Owns the socket's file until it is dropped.
 #[derive(Debug)]
@@ -27,48 +68,54 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    /// Listens at `path`. Expects the process's umask to be 0177.
-    pub(super) fn bind(path: &Path) -> Result<(Self, UnixListener), Failure> {
+    /// Makes the file. Until the socket listens nobody can connect, whatever the file's mode is.
+    fn bind(socket: &OwnedFd, path: &Path, gid: Option<u32>) -> Result<Self, Failure> {
         let lock = lock(path)?;
         clear(path)?;
         let failed = |error: io::Error| {
-            let failure =
-                Failure::unusable(format!("cannot listen at {}: {error}", path.display()));
-            if error.kind() == io::ErrorKind::NotFound {
-                failure.hint("create its directory, for root alone")
-            } else {
-                failure
-            }
+            Failure::unusable(format!("cannot listen at {}: {error}", path.display()))
         };
-        let socket = rustix::net::socket_with(
-            AddressFamily::UNIX,
-            SocketType::STREAM,
-            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-            None,
-        )
-        .map_err(|error| failed(error.into()))?;
+        let mode = if gid.is_some() { 0o660 } else { 0o600 };
         let address = SocketAddrUnix::new(path).map_err(|error| failed(error.into()))?;
-        rustix::net::bind(&socket, &address).map_err(|error| failed(error.into()))?;
+        let umask = rustix::process::umask(Mode::from_raw_mode(0o777 & !mode));
+        let bound = rustix::net::bind(socket, &address);
+        rustix::process::umask(umask);
+        bound.map_err(|error| failed(error.into()))?;
 
-        let metadata = std::fs::symlink_metadata(path).map_err(failed)?;
+        let file = rustix::fs::open(
+            path,
+            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map(File::from)
+        .map_err(|error| failed(error.into()))?;
+        let metadata = file.metadata().map_err(failed)?;
         // From here on every error removes the file.
         let ours = Self {
             path: path.to_owned(),
             identity: (metadata.dev(), metadata.ino()),
             _lock: lock,
         };
-        // A default ACL of the directory takes the place of the umask. Nobody could connect so far.
-        if metadata.mode() & 0o7777 != 0o600 {
+        // A default ACL of the directory takes the place of the umask.
+        if metadata.mode() & 0o7777 != mode {
             return Err(Failure::unusable(format!(
-                "the socket at {} was born with mode {:04o} instead of 0600",
+                "the socket at {} was born with mode {:04o} instead of {mode:04o}",
                 path.display(),
                 metadata.mode() & 0o7777
             ))
             .hint("remove the default ACL from its directory: setfacl -k"));
         }
-        rustix::net::listen(&socket, BACKLOG).map_err(|error| failed(error.into()))?;
-        let listener = UnixListener::from_std(StdListener::from(socket)).map_err(failed)?;
-        Ok((ours, listener))
+        if let Some(gid) = gid.filter(|gid| *gid != metadata.gid()) {
+            let group = Some(Gid::from_raw(gid));
+            rustix::fs::chownat(&file, "", None, group, AtFlags::EMPTY_PATH).map_err(|error| {
+                Failure::unusable(format!(
+                    "cannot give {} to group {gid}: {error}",
+                    path.display()
+                ))
+                .hint("run as a member of the group, or let its directory give it: chmod g+s")
+            })?;
+        }
+        Ok(ours)
     }
 }
 

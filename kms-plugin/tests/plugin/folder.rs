@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -34,6 +35,20 @@ impl Folder {
 
     pub(crate) fn socket(&self) -> PathBuf {
         self.path("kms.sock")
+    }
+
+    /// Everybody may go in, not only who made it.
+    pub(crate) fn open_to_all(&self) {
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(self.0.path(), mode).unwrap();
+    }
+
+    /// Everything in it belongs to another user now, where the test is root.
+    pub(crate) fn give_to(&self, uid: u32) {
+        let inside = self.entries().into_iter().map(|name| self.path(&name));
+        for path in inside.chain([self.0.path().to_owned()]) {
+            std::os::unix::fs::chown(path, Some(uid), Some(uid)).unwrap();
+        }
     }
 
     pub(crate) fn entries(&self) -> Vec<String> {

@@ -8,6 +8,8 @@ mod examples;
 mod folder;
 mod keyring;
 mod lifecycle;
+mod memory;
+mod peers;
 mod plugin;
 mod serve;
 mod socket;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use atrest_proto::v2::key_management_service_client::KeyManagementServiceClient;
@@ -33,22 +33,7 @@ impl Plugin {
     }
 
     pub(crate) async fn start_with(folder: &Folder, args: &[&str]) -> Self {
-        let socket = folder.socket();
-        let log = folder.path("log");
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .unwrap();
-        let child = folder
-            .command(&["serve", "--socket", socket.to_str().unwrap()])
-            .args(args)
-            .stdout(file.try_clone().unwrap())
-            .stderr(file)
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut plugin = Self { child, socket, log };
+        let mut plugin = Self::spawn(folder, args);
         let started = Instant::now();
         while plugin.try_client().await.is_none() {
             let ended = plugin.child.try_wait().unwrap();
@@ -63,10 +48,54 @@ impl Plugin {
         plugin
     }
 
+    /// Starts it, and does not wait for an answer.
+    pub(crate) fn spawn(folder: &Folder, args: &[&str]) -> Self {
+        Self::spawn_at(folder, folder.socket().to_str().unwrap(), args)
+    }
+
+    /// The same, at another socket.
+    pub(crate) fn spawn_at(folder: &Folder, socket: &str, args: &[&str]) -> Self {
+        let command = folder.command(&["serve", "--socket", socket]);
+        Self::spawn_command(folder, socket, command, args)
+    }
+
+    /// The same, by a command that ends with `atrest-kms serve` and what it needs.
+    pub(crate) fn spawn_command(
+        folder: &Folder,
+        socket: &str,
+        mut command: Command,
+        args: &[&str],
+    ) -> Self {
+        let log = folder.path("log");
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .unwrap();
+        let child = command
+            .args(args)
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self {
+            child,
+            socket: socket.into(),
+            log,
+        }
+    }
+
     async fn try_client(&self) -> Option<Client> {
         let endpoint = Endpoint::from_shared(format!("unix:{}", self.socket.display())).unwrap();
         let channel = endpoint.connect().await.ok()?;
         Some(Client(KeyManagementServiceClient::new(channel)))
+    }
+
+    /// A connection.
+    pub(crate) async fn channel(&self) -> Channel {
+        let endpoint = Endpoint::from_shared(format!("unix:{}", self.socket.display())).unwrap();
+        endpoint.connect().await.unwrap()
     }
 
     /// On a connection of its own.

@@ -40,6 +40,19 @@ async fn status_and_encrypt_name_the_same_key_and_decrypt_takes_it() {
 }
 
 #[tokio::test]
+async fn r03_status_names_the_version_that_the_api_server_takes() {
+    for (args, version) in [
+        (&[][..], "v2"),
+        (&["--status-version", "v2"], "v2"),
+        (&["--status-version", "v2beta1"], "v2beta1"),
+    ] {
+        let folder = Folder::with_keyring();
+        let plugin = Plugin::start_with(&folder, args).await;
+        assert_eq!(plugin.client().await.status().await.version, version);
+    }
+}
+
+#[tokio::test]
 async fn a_restart_keeps_decrypting() {
     let folder = Folder::with_keyring();
     let plugin = Plugin::start(&folder).await;

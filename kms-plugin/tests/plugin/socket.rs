@@ -153,33 +153,3 @@ async fn a_caller_who_never_finishes_does_not_hold_up_the_end() {
     plugin.signal(Signal::TERM);
     assert_eq!(plugin.ended().await.code(), Some(0));
 }
-
-#[tokio::test]
-async fn the_process_leaves_no_core_and_no_page_in_the_swap() {
-    let folder = Folder::with_keyring();
-    let plugin = Plugin::start(&folder).await;
-    let proc = |name: &str| {
-        let file = std::fs::File::open(format!("/proc/{}/{name}", plugin.pid())).unwrap();
-        std::io::read_to_string(file).unwrap()
-    };
-    let limits = proc("limits");
-    let core = limits
-        .lines()
-        .find(|line| line.starts_with("Max core file size"))
-        .unwrap();
-    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
-
-    let status = proc("status");
-    let locked = status
-        .lines()
-        .find(|line| line.starts_with("VmLck:"))
-        .unwrap();
-    let nothing = locked.split_whitespace().nth(1) == Some("0");
-    // One of the two: locked, or the log says why not.
-    assert_eq!(
-        nothing,
-        plugin.log().contains("memory is not locked"),
-        "{locked}\n{}",
-        plugin.log()
-    );
-}

@@ -18,6 +18,8 @@ mod html_report;
 mod keeping;
 mod killed;
 mod kinds;
+mod kms_clients;
+mod kms_memory;
 mod kms_plugin;
 mod kms_retire;
 mod lints;

@@ -1,0 +1,8 @@
+// The KMS client of kube-apiserver 1.31.
+package main
+
+import client "atrest.test/control-plane/kms-client"
+
+func main() {
+	client.Main()
+}
