@@ -11,6 +11,7 @@ mod metrics;
 mod migration;
 mod resource;
 mod served;
+mod webhooks;
 
 pub(crate) use self::api_server::{ApiServer, Error};
 pub(crate) use self::kubeadm::KubeadmConfig;
@@ -20,3 +21,4 @@ pub(crate) use self::metrics::{Metrics, Process};
 pub(crate) use self::migration::{Migration, MigrationState};
 pub(crate) use self::resource::{ApiResource, find};
 pub(crate) use self::served::{served, stored};
+pub(crate) use self::webhooks::{Webhook, webhooks_on_update};
