@@ -12,6 +12,7 @@ mod migration;
 mod release;
 mod resource;
 mod served;
+mod webhooks;
 
 pub(crate) use self::api_server::{ApiServer, Error};
 pub(crate) use self::kubeadm::KubeadmConfig;
@@ -22,3 +23,4 @@ pub(crate) use self::migration::{Migration, MigrationState};
 pub(crate) use self::release::Minor;
 pub(crate) use self::resource::{ApiResource, find};
 pub(crate) use self::served::{served, stored};
+pub(crate) use self::webhooks::{Webhook, webhooks_on_update};

@@ -51,6 +51,8 @@ pub(crate) struct Counted {
     pub(crate) cluster_uid: Option<String>,
     /// Up to [`Question::max_listed`].
     pub(crate) orphans: Vec<Orphan>,
+    /// Of keys and values, for each resource of the census; empty where none was seen as it is stored.
+    pub(crate) bytes: Vec<u64>,
     /// Of files, where it was asked for.
     pub(crate) residue: Option<Residue>,
 }
@@ -205,6 +207,7 @@ struct Counter<'q, 'p> {
     namespaces: BTreeSet<String>,
     cluster_uid: Option<String>,
     orphans: Vec<Orphan>,
+    bytes: Vec<u64>,
 }
 
 impl<'q, 'p> Counter<'q, 'p> {
@@ -219,6 +222,7 @@ impl<'q, 'p> Counter<'q, 'p> {
             namespaces: BTreeSet::new(),
             cluster_uid: None,
             orphans: Vec::new(),
+            bytes: Vec::new(),
         };
         for resource in question.resources {
             let directory = resource.directory(question.prefix).into_bytes();
@@ -233,6 +237,7 @@ impl<'q, 'p> Counter<'q, 'p> {
         }
         let expectation = self.question.expectation.as_ref();
         let place = self.census.cover(resource, expectation);
+        self.bytes.push(0);
         // Two names can share a directory: events of two groups.
         let mut elsewhere = self.question.elsewhere.iter();
         let is_home =
@@ -287,6 +292,7 @@ impl<'q, 'p> Counter<'q, 'p> {
             (places, object) = self.places(value.key);
         }
         for place in places {
+            self.bytes[place] += (value.key.len() + value.value.len()) as u64;
             let proof = match &mut self.prover {
                 Some(prover) => prover.prove(place, value),
                 None => Proof::NotTried,
@@ -330,6 +336,7 @@ impl<'q, 'p> Counter<'q, 'p> {
             revision,
             cluster_uid: self.cluster_uid,
             orphans: self.orphans,
+            bytes: self.bytes,
             residue: None,
         }
     }

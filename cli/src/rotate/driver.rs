@@ -27,6 +27,7 @@ use super::lease::Lease;
 use super::manual;
 use super::matrix::Matrix;
 use super::observe::{Observed, Reached, alive_servers, check_count, observe};
+use super::preflight::refuse_expired;
 use super::rewrite::SetAside;
 use super::settings::{Settings, To};
 use super::stage_name;
@@ -100,6 +101,7 @@ impl<'a> Run<'a> {
         let damaged = || Failure::unusable("the journal has no beginning");
         let (pinned, etcd_id) = journal.settings().ok_or_else(damaged)?;
         let (settings, etcd_id) = (pinned.with_connections_of(flags), etcd_id.to_owned());
+        refuse_expired(global, flags, &settings).await?;
         let reached = Reached::connect(global, &settings).await?;
         if reached.etcd.cluster_id != etcd_id {
             return Err(Failure::unusable(format!(

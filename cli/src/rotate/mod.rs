@@ -21,6 +21,7 @@ mod observe;
 mod plan;
 mod plugin;
 mod poll;
+mod preflight;
 mod recipients;
 mod reload;
 pub(crate) mod rewrite;

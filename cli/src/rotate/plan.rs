@@ -15,12 +15,13 @@ use super::matrix::{self, Matrix};
 use super::observe::{
     Cluster, Observed, Reached, alive_servers, check_count, check_server, observe, stored_here,
 };
+use super::preflight::{Preflight, Work, refuse_expired};
 use super::rollback::Writer;
 use super::settings::{self, Settings, To};
 use super::target::{kms_provider, no_provider_in_use, provider_in_use};
 use super::{covered, escrow, lease, static_pod};
-use crate::args::{EtcdFlags, Global};
-use crate::cluster::{self, ApiServer};
+use crate::args::{EtcdFlags, Global, RotateFlags};
+use crate::cluster::{self, ApiResource, ApiServer};
 use crate::commands::server_failure;
 use crate::configuration::{self, Loaded};
 use crate::etcd::{self, Question};
@@ -48,6 +49,10 @@ pub(crate) struct Plan {
     /// What is done first where API servers run without an EncryptionConfiguration.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     enablement: Vec<enable::Change>,
+    #[serde(flatten)]
+    preflight: Preflight,
+    /// Keys of the first objects whose namespace is gone.
+    orphans: Vec<String>,
     /// Everything is decrypted.
     #[serde(skip)]
     pub(crate) decrypts: bool,
@@ -67,6 +72,10 @@ struct Resource {
     plaintext: u64,
     /// Encrypted, and not by the key that writes now.
     stale: u64,
+    /// Of what is stored, with its keys.
+    bytes: u64,
+    /// Objects whose namespace is gone.
+    orphaned: u64,
     /// Objects with `kubectl apply`'s annotation: it crosses the wire with their metadata.
     applied: u64,
     applied_names: Vec<String>,
@@ -107,9 +116,11 @@ impl Plan {
     /// The cluster's Lease may be held by runs that are ours.
     pub(crate) async fn make(
         global: &Global,
+        flags: &RotateFlags,
         settings: &Settings,
         ours: &[&str],
     ) -> Result<Self, Failure> {
+        refuse_expired(global, flags, settings).await?;
         let mut reached = Reached::connect(global, settings).await?;
         if let Some(failure) = lease::other(&reached.servers, ours).await? {
             return Err(failure);
@@ -205,10 +216,10 @@ impl Plan {
             kms::status(socket).await?;
         }
         let in_use = kms::key_ids(&file.configuration, &[]).await;
-        let flags = EtcdFlags::from(&settings.etcd);
+        let etcd_flags = EtcdFlags::from(&settings.etcd);
         let named = covered::named(&selection);
         let question = Question::of_rotation(
-            flags.prefix(),
+            etcd_flags.prefix(),
             &selection,
             &named,
             &file.configuration,
@@ -227,7 +238,7 @@ impl Plan {
         }
         refuse_plaintext(settings, &census, &target)?;
         let api = &reached.servers[0];
-        let (etcd, prefix) = (&mut reached.etcd, flags.prefix());
+        let (etcd, prefix) = (&mut reached.etcd, etcd_flags.prefix());
         let covered = covered::covered(&selection, &file.configuration, api, etcd, prefix).await?;
         stored_here(api, etcd, prefix, &covered).await?;
         let canaries = matrix::kind(&selection, &file.configuration);
@@ -235,7 +246,16 @@ impl Plan {
             let matrix = Matrix::new(settings, &reached, kind.clone(), PathBuf::new());
             matrix.rehearse().await?;
         }
-        let resources = resources(&reached.servers[0], &census).await?;
+        let (resources, served) = resources(&reached.servers[0], &census, &counted.bytes).await?;
+        let enablement = enablement.map_or_else(Vec::new, |it| it.changes(settings));
+        let work = Work {
+            values: census.total(),
+            bytes: counted.bytes.iter().sum(),
+            resources: served,
+            loads: !in_place,
+            restarts: enablement.iter().filter(|it| it.restarts).count(),
+        };
+        let preflight = Preflight::look(global, flags, settings, &mut reached, &work).await?;
         Ok(Self {
             schema: "atrest/rotation-plan/v1",
             to: describe(&[target.provider()]),
@@ -255,12 +275,14 @@ impl Plan {
                 .map(|dir| dir.display().to_string()),
             scrub: settings.scrub,
             decrypts: matches!(target, Target::Identity),
-            enablement: enablement.map_or_else(Vec::new, |it| it.changes(settings)),
+            enablement,
             load_waits: if in_place {
                 0
             } else {
                 3 * settings.servers.len()
             },
+            preflight,
+            orphans: counted.orphans.iter().map(|it| key_text(&it.key)).collect(),
             cluster: reached.cluster().await?,
             stored: (counted.revision, Counts::of(&census)),
             writer: Writer::of(&file.configuration, &selection.resources),
@@ -277,6 +299,8 @@ impl Plan {
                 total,
                 plaintext,
                 stale,
+                bytes,
+                orphaned: _,
                 applied,
                 applied_names,
             } = resource;
@@ -286,7 +310,7 @@ impl Plan {
             };
             let _ = writeln!(
                 out,
-                "\n{resource}: {total} objects, {plaintext} of them in plaintext{stale}"
+                "\n{resource}: {total} objects of {bytes} bytes in etcd, {plaintext} of them in plaintext{stale}"
             );
             if *applied > 0 {
                 let _ = writeln!(
@@ -303,6 +327,22 @@ impl Plan {
                 }
             }
         }
+        let orphaned: u64 = self.resources.iter().map(|it| it.orphaned).sum();
+        if orphaned > 0 {
+            let _ = writeln!(
+                out,
+                "\nwarning: the namespace of {orphaned} objects is gone; Kubernetes before 1.37 lets \
+                 nobody update them:"
+            );
+            for key in &self.orphans {
+                let _ = writeln!(out, "  {key}");
+            }
+            let more = orphaned.saturating_sub(self.orphans.len() as u64);
+            if more > 0 {
+                let _ = writeln!(out, "  and {more} more");
+            }
+        }
+        out += &self.preflight.text();
         for server in &self.servers {
             let _ = writeln!(out, "\n{}: {}", server.name, server.file);
             if server.by_hand {
@@ -354,10 +394,16 @@ impl Plan {
             loads => {
                 let _ = writeln!(
                     out,
-                    "\n{loads} loads to wait for, each up to the server's poll of 60 s"
+                    "\n{loads} loads to wait for, one after the other: up to the server's poll of 60 s each, or \
+                     the about 40 s that a restart keeps an API server away"
                 );
             }
         }
+        let _ = writeln!(
+            out,
+            "about {} minutes in all",
+            self.preflight.expected_minutes()
+        );
         out += &match &self.snapshots {
             None => "no snapshot of etcd is made: snapshots.dir names no place\n".to_owned(),
             Some(dir) => format!("a snapshot of etcd before and one after are kept in {dir}\n"),
@@ -498,25 +544,33 @@ fn refuse_unreadable(census: &Census) -> Result<(), Failure> {
         .iter()
         .filter(|value| unreadable(value.state));
     for value in named.take(20) {
-        let _ = write!(
-            message,
-            "\n  {}",
-            String::from_utf8_lossy(&value.key).escape_debug()
-        );
+        let _ = write!(message, "\n  {}", key_text(&value.key));
     }
     Err(Failure::unread(message)
         .hint("add the key that wrote them to the configuration, or delete them; then plan again"))
 }
 
-async fn resources(api: &ApiServer, census: &Census) -> Result<Vec<Resource>, Failure> {
+/// etcd's key as it can be printed.
+fn key_text(key: &[u8]) -> String {
+    String::from_utf8_lossy(key).escape_debug().to_string()
+}
+
+async fn resources(
+    api: &ApiServer,
+    census: &Census,
+    bytes: &[u64],
+) -> Result<(Vec<Resource>, Vec<ApiResource>), Failure> {
     let mut resources = Vec::new();
-    for counted in &census.resources {
+    let mut served = Vec::new();
+    for (counted, bytes) in census.resources.iter().zip(bytes) {
         let failed = |error: cluster::Error| crate::commands::server_failure(api, &error);
         let mut resource = Resource {
             resource: counted.resource.to_string(),
             total: counted.total(),
             plaintext: counted.count(ValueState::Plaintext),
             stale: counted.count(ValueState::Stale),
+            bytes: *bytes,
+            orphaned: counted.orphaned.unwrap_or_default(),
             applied: 0,
             applied_names: Vec::new(),
         };
@@ -539,8 +593,9 @@ async fn resources(api: &ApiServer, census: &Census) -> Result<Vec<Resource>, Fa
                     break;
                 }
             }
+            served.push(found);
         }
         resources.push(resource);
     }
-    Ok(resources)
+    Ok((resources, served))
 }

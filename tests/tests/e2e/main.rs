@@ -26,6 +26,7 @@ mod kms_retire;
 mod lints;
 mod operators;
 mod outlived;
+mod preflight;
 mod rbac;
 mod reencrypt;
 mod refused;

@@ -349,6 +349,8 @@ async fn a_full_disk_at_the_escrow_stops_before_anything_is_changed() {
         "{}",
         ended.stderr
     );
+    let told = "full/key has 0 bytes free, and the run may need ";
+    assert!(ended.stderr.contains(told), "{}", ended.stderr);
     assert_eq!(
         ended.stdout.trim(),
         "fill",
