@@ -21,7 +21,7 @@ pub(crate) use self::etcd::EtcdFlags;
 pub(crate) use self::explain::Explain;
 pub(crate) use self::generate::{Generate, GenerateProvider};
 pub(crate) use self::reencrypt::{Engine, Pace, Reencrypt};
-pub(crate) use self::rotate::{Init, Rotate, RotateAction, RotateFlags};
+pub(crate) use self::rotate::{Init, Orphans, Rotate, RotateAction, RotateFlags};
 pub(crate) use self::servers::{Servers, ServersAction, ServersFlags};
 pub(crate) use self::validate::Validate;
 pub(crate) use self::verify::{KmsSocket, Verify};

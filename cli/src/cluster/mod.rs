@@ -9,6 +9,7 @@ mod lease;
 mod metadata;
 mod metrics;
 mod migration;
+mod namespace;
 mod release;
 mod resource;
 mod served;

@@ -13,6 +13,7 @@ mod hand;
 mod html;
 mod init;
 mod journal;
+mod kept;
 mod lease;
 mod manifest;
 mod manual;
@@ -33,6 +34,7 @@ mod snapshots;
 mod static_pod;
 mod status;
 mod target;
+mod waiver;
 mod window;
 
 pub(crate) use self::counts::Counts;

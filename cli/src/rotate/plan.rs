@@ -11,21 +11,25 @@ use serde::Serialize;
 
 use super::counts::Counts;
 use super::enable::{self, Enablement};
+use super::kept::named;
 use super::matrix::{self, Matrix};
 use super::observe::{
     Cluster, Observed, Reached, alive_servers, check_count, check_server, observe, stored_here,
 };
 use super::preflight::{Preflight, Work, refuse_expired};
+use super::rewrite::{Found, List};
 use super::rollback::Writer;
 use super::settings::{self, Settings, To};
 use super::target::{kms_provider, no_provider_in_use, provider_in_use};
-use super::{covered, escrow, lease, static_pod};
-use crate::args::{EtcdFlags, Global, RotateFlags};
+use super::waiver::{Poison, Readers};
+use super::{covered, escrow, hand, lease, static_pod};
+use crate::args::{EtcdFlags, Global, Orphans, RotateFlags};
 use crate::cluster::{self, ApiResource, ApiServer};
 use crate::commands::server_failure;
 use crate::configuration::{self, Loaded};
-use crate::etcd::{self, Question};
+use crate::etcd::{self, Prover, Question};
 use crate::kms;
+use crate::report::progress::Progress;
 use crate::status::Failure;
 
 /// Objects whose annotations hold a copy of their data, that are named.
@@ -51,8 +55,15 @@ pub(crate) struct Plan {
     enablement: Vec<enable::Change>,
     #[serde(flatten)]
     preflight: Preflight,
+    /// Keys of values that etcd may not take once they are encrypted anew.
+    large: Vec<String>,
     /// Keys of the first objects whose namespace is gone.
     orphans: Vec<String>,
+    /// What becomes of them.
+    #[serde(skip)]
+    fate: Orphans,
+    /// Values that nobody can decrypt, and that the old key's removal does not wait for.
+    waived: Vec<Poison>,
     /// Everything is decrypted.
     #[serde(skip)]
     pub(crate) decrypts: bool,
@@ -217,16 +228,38 @@ impl Plan {
         }
         let in_use = kms::key_ids(&file.configuration, &[]).await;
         let etcd_flags = EtcdFlags::from(&settings.etcd);
-        let named = covered::named(&selection);
-        let question = Question::of_rotation(
-            etcd_flags.prefix(),
-            &selection,
-            &named,
-            &file.configuration,
-            &in_use,
-            NAMED,
-        );
-        let counted = etcd::census(&mut reached.etcd, &question, None).await?;
+        let of_names = covered::named(&selection);
+        let sockets = hand::sockets(settings);
+        let readers = Readers {
+            prefix: etcd_flags.prefix(),
+            selection: &selection,
+            configurations: &[&file.configuration],
+            sockets: &sockets,
+            key_ids: &in_use,
+        };
+        let mut waived = Vec::new();
+        for key in &flags.waive {
+            waived.push(readers.poison(&mut reached.etcd, key).await?);
+        }
+        let passed_over = waived
+            .iter()
+            .map(|it| (it.key.clone().into_bytes(), it.mod_revision))
+            .collect();
+        let question = Question {
+            waived: &passed_over,
+            ..Question::of_rotation(
+                etcd_flags.prefix(),
+                &selection,
+                &of_names,
+                &file.configuration,
+                &in_use,
+                NAMED,
+            )
+        };
+        // Every value is decrypted: what nobody can read would keep the old key.
+        let plugins = kms::Unwrapper::new(&file.configuration, &sockets, in_use.clone());
+        let prover = Prover::new(vec![(&file.configuration, plugins)]);
+        let counted = etcd::census(&mut reached.etcd, &question, Some(prover)).await?;
         let census = counted.census;
         refuse_unreadable(&census)?;
         let in_place = servers.iter().flat_map(|it| &it.chains).all(Chain::stays);
@@ -282,6 +315,9 @@ impl Plan {
                 3 * settings.servers.len()
             },
             preflight,
+            fate: settings.orphans,
+            large: counted.large.iter().map(|key| key_text(key)).collect(),
+            waived,
             orphans: counted.orphans.iter().map(|it| key_text(&it.key)).collect(),
             cluster: reached.cluster().await?,
             stored: (counted.revision, Counts::of(&census)),
@@ -331,8 +367,14 @@ impl Plan {
         if orphaned > 0 {
             let _ = writeln!(
                 out,
-                "\nwarning: the namespace of {orphaned} objects is gone; Kubernetes before 1.37 lets \
-                 nobody update them:"
+                "\nwarning: the namespace of {orphaned} objects is gone; {}:",
+                match self.fate {
+                    Orphans::Report =>
+                        "Kubernetes before 1.37 lets nobody update them, and then the old key stays",
+                    Orphans::Adopt => "it is created again, and left",
+                    Orphans::Purge =>
+                        "they are deleted in etcd, after their stored bytes are kept in the state directory",
+                }
             );
             for key in &self.orphans {
                 let _ = writeln!(out, "  {key}");
@@ -341,6 +383,19 @@ impl Plan {
             if more > 0 {
                 let _ = writeln!(out, "  and {more} more");
             }
+        }
+        if !self.large.is_empty() {
+            out += "\nwarning: these values are about as large as etcd takes (--max-request-bytes, 1.5 MiB): what is \
+                    larger once it is encrypted anew keeps the old key:\n";
+        }
+        for key in &self.large {
+            let _ = writeln!(out, "  {key}");
+        }
+        if !self.waived.is_empty() {
+            out += "\nwaived, for nobody can decrypt them; their stored bytes are kept in the state directory:\n";
+        }
+        for poison in &self.waived {
+            let _ = writeln!(out, "  {}", poison.text());
         }
         out += &self.preflight.text();
         for server in &self.servers {
@@ -539,15 +594,19 @@ fn refuse_unreadable(census: &Census) -> Result<(), Failure> {
     }
     let mut message =
         format!("{count} stored values cannot be read with the configuration as it is:");
-    let named = census
+    let listed = census
         .not_current
         .iter()
         .filter(|value| unreadable(value.state));
-    for value in named.take(20) {
-        let _ = write!(message, "\n  {}", key_text(&value.key));
+    for value in listed.take(20) {
+        let by = named(&value.provider, value.key_name.as_deref());
+        let key = key_text(&value.key);
+        let _ = write!(message, "\n  {key} ({by}, revision {})", value.mod_revision);
     }
-    Err(Failure::unread(message)
-        .hint("add the key that wrote them to the configuration, or delete them; then plan again"))
+    Err(Failure::unread(message).hint(
+        "add the key that wrote them to the configuration, or delete them, then plan again; or have the \
+         rotation pass over them, each by --waive KEY",
+    ))
 }
 
 /// etcd's key as it can be printed.
@@ -578,21 +637,24 @@ async fn resources(
             .await
             .map_err(failed)?
         {
-            let mut behind: Option<String> = None;
-            loop {
-                let page = api.list(&found, behind.as_deref(), cluster::PAGE).await;
-                let page = page.map_err(failed)?;
-                for object in page.objects.iter().filter(|object| object.is_applied) {
+            // What nobody can read is walked past.
+            let progress = Progress::hidden();
+            let mut list = List::new(api, &found, None, &progress);
+            while let Some(page) = list.next().await? {
+                for object in page {
+                    let Found::Object(object) = object else {
+                        continue;
+                    };
+                    if !object.is_applied {
+                        continue;
+                    }
                     resource.applied += 1;
                     if resource.applied_names.len() < NAMED {
                         resource.applied_names.push(object.to_string());
                     }
                 }
-                behind = page.objects.last().map(ToString::to_string);
-                if page.is_last || behind.is_none() {
-                    break;
-                }
             }
+            drop(list);
             served.push(found);
         }
         resources.push(resource);

@@ -109,6 +109,9 @@ pub struct ServerFacts {
 pub struct CensusFacts {
     /// Values that are not under the target.
     pub not_current: u64,
+    /// Of these, such that nobody can decrypt and that the operator has waived, each by its key and as it was
+    /// written then.
+    pub waived: u64,
     /// Values that could not be judged.
     pub unread: u64,
 }
@@ -393,8 +396,10 @@ fn follows(facts: &Facts, server: &ServerFacts) -> bool {
     others_are_left && facts.servers.iter().any(is_proven)
 }
 
+/// No key is of use to what nobody can decrypt; still only the operator's word lets it be.
 fn not_current(facts: &Facts) -> u64 {
-    facts.census.map_or(0, |census| census.not_current)
+    let left = |census: CensusFacts| census.not_current.saturating_sub(census.waived);
+    facts.census.map_or(0, left)
 }
 
 /// The next step.
@@ -469,6 +474,7 @@ mod tests {
             in_flight_over: true,
             census: Some(CensusFacts {
                 not_current: 0,
+                waived: 0,
                 unread: 0,
             }),
             hold_over: true,
@@ -487,12 +493,22 @@ mod tests {
         let census = |not_current, unread| {
             Some(CensusFacts {
                 not_current,
+                waived: 0,
                 unread,
             })
         };
         let stale = |passes, set_aside| Facts {
             census: census(1, 0),
             progress: progressed(passes, set_aside),
+            ..writes()
+        };
+        let waived = |not_current, waived, unread| Facts {
+            census: Some(CensusFacts {
+                not_current,
+                waived,
+                unread,
+            }),
+            progress: progressed(1, 1),
             ..writes()
         };
         for (rule, facts, expected) in [
@@ -671,6 +687,9 @@ mod tests {
             (14, stale(1, 0), Step::Rewrite),
             (15, stale(3, 0), Step::Stop(Stop::NotCurrent)),
             (15, stale(1, 1), Step::Stop(Stop::NotCurrent)),
+            (15, waived(2, 1, 0), Step::Stop(Stop::NotCurrent)),
+            (16, waived(1, 1, 1), Step::Stop(Stop::Unread)),
+            (19, waived(2, 2, 0), Step::DropRead(0)),
             (
                 16,
                 Facts {

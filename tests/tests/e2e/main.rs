@@ -33,6 +33,7 @@ mod refused;
 mod rotate;
 mod servers;
 mod several_servers;
+mod single_values;
 mod soak;
 mod svm_engine;
 mod traps;

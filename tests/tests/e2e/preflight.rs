@@ -10,6 +10,7 @@ use atrest_tests::processes::{ControlPlane, Options};
 use atrest_tests::programs::Programs;
 use atrest_tests::{schema, stored_values};
 
+use crate::at_rest::put;
 use crate::rotate::{FEW, rotate};
 
 const ORPHAN: &str = "/registry/secrets/gone/orphan";
@@ -53,6 +54,38 @@ async fn an_orphan_is_named_by_the_plan_and_rewritten() {
     rotate(&plane, "run", &["--to", "secretbox"]).expect(0);
     stored_values::assert_prefix(&plane, stored.len() + 1, "k8s:enc:secretbox:v1:");
     stored.assert_readable(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_that_etcd_may_not_take_once_they_are_encrypted_are_named() {
+    let plane = ControlPlane::start(Options {
+        etcd: &["--max-request-bytes=4000000"],
+        ..Options::default()
+    });
+    FEW.store(&plane.client(0).await, "large").await.unwrap();
+    let values = stored_values::secrets(&plane);
+    let mut both = values.iter();
+    let ((small, small_value), (large, large_value)) = (both.next().unwrap(), both.next().unwrap());
+    // A field that nobody knows, as protobuf has it: its number, its length in two digits and more.
+    let grown = |value: &[u8], to: usize| {
+        let mut grown = value.to_vec();
+        let mut length = to - value.len() - 4;
+        grown.push(0x7a);
+        for _ in 0..2 {
+            grown.push(0x80 | (length & 0x7f) as u8);
+            length >>= 7;
+        }
+        grown.push(length as u8);
+        grown.resize(to, b'x');
+        grown
+    };
+    put(&plane, small, &grown(small_value, 1_400_000));
+    put(&plane, large, &grown(large_value, 1_572_000));
+    let json = ["--to", "secretbox", "--output", "json"];
+    let plan = rotate(&plane, "plan", &json).expect(0).json();
+    assert_eq!(plan["large"], serde_json::json!([large]));
+    let plan = rotate(&plane, "plan", &["--to", "secretbox"]).expect(0);
+    assert!(plan.stdout.contains(large), "{}", plan.stdout);
 }
 
 #[test]

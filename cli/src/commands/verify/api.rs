@@ -95,6 +95,7 @@ impl Server {
             cluster_uid: self.api.cluster_uid().await.ok(),
             orphans: Vec::new(),
             bytes: Vec::new(),
+            large: Vec::new(),
             residue: None,
         })
     }
