@@ -90,8 +90,9 @@ async fn one_run_at_a_time_and_a_lost_machine_is_replaced() {
     // With the escrow it does, and the first machine is told.
     let escrow = path("state/escrow/key");
     let adopt = [&adopt[..], &["--escrow", &escrow]].concat();
-    restart_where_nothing_is_told(&mut plane, |plane| there(plane, "resume", &adopt));
-    let held = there(&plane, "resume", &[&adopt[..], &["--hold", "1h"]].concat()).expect(4);
+    let and_hold = [&adopt[..], &["--hold", "1h"]].concat();
+    restart_where_nothing_is_told(&mut plane, |plane| there(plane, "resume", &and_hold));
+    let held = there(&plane, "resume", &and_hold).expect(4);
     assert!(held.stderr.contains("holding"), "{}", held.stderr);
     assert_ne!(lease(&plane, ".spec.holderIdentity"), holder);
     let late = rotate(&plane, "resume", &[]).expect(4);
