@@ -522,7 +522,7 @@ pub fn install_crypto_provider() {
 
 /// Ports that nobody listens on. They are asked for outside of the range from which the kernel takes one
 /// for each connection that somebody makes: one of those could be taken before the server listens.
-pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
+pub fn free_ports<const N: usize>() -> [u16; N] {
     const RANGE: u32 = 12_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);
 

@@ -2,6 +2,7 @@
 
 use atrest_core::check::pem::{self, Block};
 use atrest_core::check::{Certificate, PublicHalf, PublicKey};
+use atrest_core::secret::SecretBytes;
 
 use super::crypto::public_half;
 
@@ -10,8 +11,16 @@ use super::crypto::public_half;
 pub(crate) struct Content {
     pub(crate) certificates: Vec<Certificate>,
     /// The first private key.
-    pub(crate) key: Option<Result<PublicHalf, String>>,
+    pub(crate) key: Option<Result<PrivateKey, String>>,
     pub(crate) public_keys: Vec<PublicKey>,
+}
+
+/// A private key that can be used.
+#[derive(Clone)]
+pub(crate) struct PrivateKey {
+    pub(crate) half: PublicHalf,
+    pub(crate) label: String,
+    pub(crate) der: SecretBytes,
 }
 
 /// Reads PEM. The reason quotes nothing of it.
@@ -44,7 +53,7 @@ pub(crate) fn content(source: &[u8]) -> Result<Content, String> {
             label if label.ends_with("PRIVATE KEY") => {
                 let half = match has_headers {
                     true => Err("its private key is encrypted".to_owned()),
-                    false => public_half(label, der).map_err(str::to_owned),
+                    false => private_key(label, bytes).map_err(str::to_owned),
                 };
                 content.key.get_or_insert(half);
             }
@@ -52,4 +61,12 @@ pub(crate) fn content(source: &[u8]) -> Result<Content, String> {
         }
     }
     Ok(content)
+}
+
+fn private_key(label: &str, der: &SecretBytes) -> Result<PrivateKey, &'static str> {
+    Ok(PrivateKey {
+        half: public_half(label, der.expose())?,
+        label: label.to_owned(),
+        der: der.clone(),
+    })
 }

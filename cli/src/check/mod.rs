@@ -2,7 +2,10 @@
 
 mod crypto;
 mod file;
+mod handshake;
 mod kubeconfig;
+pub(crate) mod live;
 pub(crate) mod node;
+mod process;
 
 pub(crate) use self::crypto::Crypto;

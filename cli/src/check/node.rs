@@ -7,9 +7,9 @@ use std::path::Path;
 use std::rc::Rc;
 
 use atrest_core::check::{
-    Bundle, Cluster, ConfOwner, Context, Credential, FileState, Key, Kubeconfig, Layout, Missing,
-    Node, Pair, Path as Place, PublicKey, Role, ServiceAccountKeys, StaticPod, Trust, Unread, User,
-    UserCredential, acl,
+    Bundle, Certificate, Cluster, ConfOwner, Context, Credential, FileState, Key, Kubeconfig,
+    Layout, Missing, Node, Pair, Path as Place, PublicKey, Role, ServiceAccountKeys, StaticPod,
+    Time, Trust, Unread, User, UserCredential, acl,
 };
 use atrest_core::secret::SecretBytes;
 use atrest_files::Root;
@@ -17,19 +17,28 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_yaml::Value;
 
-use super::file::{self, Content};
+use super::file::{self, Content, PrivateKey};
 use super::kubeconfig::{self, Document};
 
 const MANIFESTS: &str = "/etc/kubernetes/manifests";
 
+/// A certificate with its key, to be shown to the server that it is for.
+pub(crate) struct ClientPair {
+    pub(crate) role: Role,
+    pub(crate) object: String,
+    pub(crate) presented: Vec<Certificate>,
+    pub(crate) key: PrivateKey,
+}
+
 /// Reads everything that is to be judged. What cannot be read is in the node, with the reason.
-pub(crate) fn read(root: &Root) -> Node {
+pub(crate) fn read(root: &Root) -> (Node, Vec<ClientPair>) {
     let mut reader = Reader {
         root,
         node: Node {
             owner: root.owner(),
             ..Node::default()
         },
+        pairs: Vec::new(),
         read: HashMap::new(),
     };
     reader.facts();
@@ -46,25 +55,31 @@ pub(crate) fn read(root: &Root) -> Node {
     }
     reader.service_accounts(&layout);
     reader.nothing();
-    reader.node
+    (reader.node, reader.pairs)
+}
+
+/// Notes what could not be read, once.
+pub(super) fn unread(node: &mut Node, input: impl Into<String>, reason: impl Into<String>) {
+    let unread = Unread {
+        input: input.into(),
+        reason: reason.into(),
+    };
+    if !node.unread.contains(&unread) {
+        node.unread.push(unread);
+    }
 }
 
 struct Reader<'a> {
     root: &'a Root,
     node: Node,
+    pairs: Vec<ClientPair>,
     /// Each file is read once, and its faults are told once.
     read: HashMap<String, Option<Rc<SecretBytes>>>,
 }
 
 impl Reader<'_> {
     fn unread(&mut self, input: impl Into<String>, reason: impl Into<String>) {
-        let unread = Unread {
-            input: input.into(),
-            reason: reason.into(),
-        };
-        if !self.node.unread.contains(&unread) {
-            self.node.unread.push(unread);
-        }
+        unread(&mut self.node, input, reason);
     }
 
     /// A file's bytes. Where it is not there and has to be, it is missing; where it cannot be read, it is
@@ -80,6 +95,7 @@ impl Reader<'_> {
                     object: path.clone(),
                     mode: found.metadata.mode() & 0o7777,
                     owner: found.metadata.uid(),
+                    changed: Time::from_unix(found.metadata.mtime()),
                     parents: self.parents(path),
                     ..FileState::default()
                 };
@@ -224,6 +240,15 @@ impl Reader<'_> {
         let facts = &mut self.node.facts;
         facts.kubelet_client_ca = text(x509.and_then(|it| it.get("clientCAFile")));
         let certificate = text(config.get("tlsCertFile"));
+        let host = text(config.get("address")).filter(|it| it != "0.0.0.0" && it != "::");
+        let host = host.unwrap_or_else(|| "127.0.0.1".into());
+        let host = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host
+        };
+        let port = config.get("port").and_then(Value::as_u64).unwrap_or(10_250);
+        facts.kubelet_address = Some(format!("{host}:{port}"));
         facts.kubelet_serving = certificate.zip(text(config.get("tlsPrivateKeyFile")));
     }
 
@@ -259,36 +284,51 @@ impl Reader<'_> {
         };
         let key = match beside {
             None => match self.node.unread.iter().any(|it| it.input == pair.key.path) {
-                true => Key::Unread,
-                false => Key::Absent,
+                true => Err(Key::Unread),
+                false => Err(Key::Absent),
             },
-            Some(found) => self.key(&pair.key.path, found),
+            Some(found) => self.key(&pair.key.path, found).ok_or(Key::Unread),
         };
-        self.node.credentials.push(Credential {
-            role: pair.role,
-            object: pair.certificate.path.clone(),
-            key_object: pair.key.path.clone(),
-            presented: content.certificates,
-            key,
-        });
+        let (object, presented) = (pair.certificate.path.clone(), content.certificates);
+        self.credential(pair.role, object, pair.key.path.clone(), presented, key);
     }
 
     fn key(
         &mut self,
         object: &str,
-        found: Option<Result<atrest_core::check::PublicHalf, String>>,
-    ) -> Key {
+        found: Option<Result<PrivateKey, String>>,
+    ) -> Option<PrivateKey> {
         match found {
-            Some(Ok(half)) => Key::Half(half),
-            Some(Err(reason)) => {
-                self.unread(object, reason);
-                Key::Unread
-            }
-            None => {
-                self.unread(object, "there is no private key in it");
-                Key::Unread
-            }
+            Some(Ok(key)) => return Some(key),
+            Some(Err(reason)) => self.unread(object, reason),
+            None => self.unread(object, "there is no private key in it"),
         }
+        None
+    }
+
+    fn credential(
+        &mut self,
+        role: Role,
+        object: String,
+        key_object: String,
+        presented: Vec<Certificate>,
+        key: Result<PrivateKey, Key>,
+    ) {
+        if let Ok(key) = &key {
+            self.pairs.push(ClientPair {
+                role,
+                object: object.clone(),
+                presented: presented.clone(),
+                key: key.clone(),
+            });
+        }
+        self.node.credentials.push(Credential {
+            role,
+            object,
+            key_object,
+            presented,
+            key: key.map_or_else(|absent| absent, |key| Key::Half(key.half)),
+        });
     }
 
     /// Kubeconfigs beside kubeadm's own, and those of users.
@@ -491,20 +531,21 @@ impl Reader<'_> {
         let key = match is_empty(data) && is_empty(path) {
             true => {
                 self.unread(&place, "it has a certificate and no key");
-                Key::Unread
+                None
             }
-            false => match self.embedded(object, &place, data, path) {
-                Some((content, from)) => self.key(&from, content.key),
-                None => Key::Unread,
-            },
+            false => {
+                let found = self.embedded(object, &place, data, path);
+                found.and_then(|(content, from)| self.key(&from, content.key))
+            }
         };
-        self.node.credentials.push(Credential {
-            role: Role::Kubeconfig(owner),
-            key_object: place.clone(),
-            object: place,
-            presented: content.certificates,
-            key,
-        });
+        let (role, presented) = (Role::Kubeconfig(owner), content.certificates);
+        self.credential(
+            role,
+            place.clone(),
+            place,
+            presented,
+            key.ok_or(Key::Unread),
+        );
     }
 
     fn service_accounts(&mut self, layout: &Layout) {
@@ -527,12 +568,16 @@ impl Reader<'_> {
             public.push((place.path.clone(), content.public_keys));
         }
         let key = self.content(private).map(|content| content.key);
-        let key = key.map(|key| self.key(&private.path, key));
-        // What could not be read may be the one that belongs to it.
-        if let (Some(Key::Half(half)), true) = (key, is_whole) {
+        let key = key.and_then(|key| self.key(&private.path, key));
+        if !is_whole {
+            return; // What could not be read may be the one that belongs to it.
+        }
+        let all = public.iter().flat_map(|(_, keys)| keys);
+        self.node.token_keys = Some(all.cloned().collect());
+        if let Some(key) = key {
             self.node.service_accounts.push(ServiceAccountKeys {
                 private_object: private.path.clone(),
-                private: half,
+                private: key.half,
                 public,
             });
         }

@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use atrest_core::secret::{Fingerprint, SecretBytes};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, RenameFlags, Uid, XattrFlags};
 
-pub use self::root::{Found, Root};
+pub use self::root::{Found, Root, names, read_pseudo};
 
 /// Larger than any configuration, keyring or kubeconfig; a device or a mistake is refused.
 pub const MAX_SIZE: u64 = 16 << 20;

@@ -1,7 +1,7 @@
 //! The files of a machine below a directory: `/`, or where another machine's disk is.
 
 use std::fs::{File, Metadata};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -107,6 +107,20 @@ impl Root {
         )?;
         Ok(File::from(file))
     }
+}
+
+/// The names in a directory of this machine, in order.
+pub fn names(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    Root::open(path)?.names(Path::new(""))
+}
+
+/// Reads a file of `/proc`, whose length is not known before.
+pub fn read_pseudo(path: &Path) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(super::MAX_SIZE).read_to_end(&mut bytes))
+        .map_err(os("read", path))?;
+    Ok(bytes)
 }
 
 /// `None` where the file has none, or its file system knows none.

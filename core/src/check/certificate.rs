@@ -76,6 +76,11 @@ impl Subject {
         self.der == other.der
     }
 
+    /// Whether it is this name, in DER.
+    pub fn is_named(&self, der: &[u8]) -> bool {
+        self.der == der
+    }
+
     /// The user's name.
     pub fn common_name(&self) -> Option<&str> {
         self.common_names.last().map(String::as_str)

@@ -41,7 +41,7 @@ impl Role {
         use CommonName::{Any, Is, Node};
 
         Some(match self {
-            Self::Ca(_) => return None,
+            Self::Ca(_) | Self::Serving => return None,
             Self::ApiServer => Contract {
                 common_name: Is("kube-apiserver"),
                 organizations: NO_GROUP,

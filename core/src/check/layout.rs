@@ -46,6 +46,8 @@ pub struct Facts {
     pub kubelet_client_ca: Option<String>,
     /// The kubelet's own serving pair, where its configuration names one.
     pub kubelet_serving: Option<(String, String)>,
+    /// Where the kubelet listens; `None` where there is none.
+    pub kubelet_address: Option<String>,
     /// Whether a control plane runs here.
     pub is_control_plane: bool,
     /// Whether a member of etcd runs here.

@@ -3,6 +3,7 @@
 
 use super::finding::Finding;
 use super::rules;
+use super::time::Time;
 
 /// What is known of a file that was read.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +14,8 @@ pub struct FileState {
     pub mode: u32,
     /// The owner's id.
     pub owner: u32,
+    /// When its content was changed last.
+    pub changed: Time,
     /// Entries of its access control list for further users and groups, the mask taken off.
     pub acl: Vec<AclEntry>,
     /// Whether it holds a private key, a token or a password.

@@ -5,6 +5,7 @@ use super::finding::Unread;
 use super::key::{PublicHalf, PublicKey};
 use super::kubeconfig::Kubeconfig;
 use super::layout::Facts;
+use super::live::Live;
 use super::mode::FileState;
 use super::role::{Anchor, Role};
 
@@ -21,6 +22,10 @@ pub struct Node {
     pub kubeconfigs: Vec<Kubeconfig>,
     /// The keys of ServiceAccounts' tokens.
     pub service_accounts: Vec<ServiceAccountKeys>,
+    /// All public keys that tokens are verified with; `None` where not all could be read.
+    pub token_keys: Option<Vec<PublicKey>>,
+    /// What runs; `None` where it was not asked for.
+    pub live: Option<Live>,
     /// Who can read and change the files.
     pub files: Vec<FileState>,
     /// The id of the user whom the machine belongs to.

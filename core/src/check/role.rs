@@ -29,6 +29,8 @@ pub enum Role {
     KubeletClient,
     /// The kubelet's serving certificate.
     KubeletServing,
+    /// With which another program serves, from no file.
+    Serving,
 }
 
 /// Whose kubeconfig it is, by its name.
@@ -103,7 +105,7 @@ impl Role {
     /// Who verifies it and for which use. The kubeconfigs that verify kube-apiserver come besides.
     pub(super) fn verified_by(self) -> &'static [(Anchor, Usage)] {
         match self {
-            Self::Ca(_) => &[],
+            Self::Ca(_) | Self::Serving => &[],
             Self::ApiServer => &[(Anchor::Pods, Usage::Server)],
             Self::ApiServerKubeletClient => &[(Anchor::KubeletClients, Usage::Client)],
             Self::ApiServerEtcdClient | Self::EtcdHealthcheckClient => {
@@ -156,6 +158,7 @@ impl fmt::Display for Role {
             }
             Self::Kubeconfig(ConfOwner::Other) => "user of a kubeconfig",
             Self::KubeletServing => "kubelet serving",
+            Self::Serving => "serving, made at its start",
         })
     }
 }

@@ -299,6 +299,45 @@ table! {
     ///
     /// Its server is verified with what the machine trusts, which was not looked at.
     NO_CA: "AR-X044" Warning Unusual [];
+
+    /// A server presents another certificate than its file has.
+    ///
+    /// The file was renewed, and the server was not restarted, or could not read it (half of the pair was
+    /// written). It works until the certificate that it has in memory expires; `kubeadm certs
+    /// check-expiration` shows the date of the file. kube-apiserver and etcd take up a whole new pair
+    /// within a minute.
+    NOT_SERVED: "AR-X050" Error Broken [];
+
+    /// A server trusts other CAs than its file says.
+    ///
+    /// Seen in the handshake, where a server names the CAs whose clients it takes, and in the ConfigMap
+    /// `extension-apiserver-authentication`, where kube-apiserver publishes what it has loaded.
+    /// kube-apiserver takes up its files within a minute; etcd reads them at its start alone.
+    TRUST_DRIFTS: "AR-X051" Error Broken [];
+
+    /// kube-apiserver verifies tokens with other keys than its files have.
+    ///
+    /// It reads `--service-account-key-file` at its start alone. Tokens that are signed with a key that is
+    /// only on disk are refused now, and those with a key that is only in memory after the next start.
+    TOKEN_KEYS_DRIFT: "AR-X052" Error Broken [];
+
+    /// The server that a certificate is for refuses it.
+    ///
+    /// By its files it should be taken. What connected before goes on, and `/readyz` says ok, until the
+    /// connection breaks or the program restarts.
+    REFUSED: "AR-X053" Error Broken [];
+
+    /// A program runs since before a file was changed that it reads at its start alone.
+    ///
+    /// kube-controller-manager, kube-scheduler and others read the certificate in their kubeconfig once.
+    /// After `kubeadm certs renew` they work with the old one until they are restarted, or it expires.
+    NOT_READ_AGAIN: "AR-X054" Warning Ends [];
+
+    /// etcd asks for no client's certificate.
+    ///
+    /// etcd has no authorization of its own in a cluster that kubeadm made: who can connect can read every
+    /// Secret and write every role.
+    NO_CLIENT_AUTH: "AR-X055" Error Exposed ["CIS-1.12 2.2", "kubescape C-0154", "STIG V-242423"];
 }
 
 #[cfg(test)]

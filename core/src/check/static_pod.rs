@@ -6,6 +6,7 @@ use serde_yaml::Value;
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct StaticPod {
     program: String,
+    command: Vec<String>,
     flags: Vec<(String, String)>,
     /// In the pod, on the host.
     mounts: Vec<(String, String)>,
@@ -24,7 +25,9 @@ impl StaticPod {
             let list = container.get(field).and_then(Value::as_sequence);
             list.into_iter().flatten().filter_map(Value::as_str)
         };
-        let mut words = words("command").chain(words("args"));
+        let words = words("command").chain(words("args"));
+        let command: Vec<_> = words.map(str::to_owned).collect();
+        let mut words = command.iter().map(String::as_str);
         let program = words.next()?.rsplit('/').next()?.to_owned();
         let mut flags: Vec<(String, String)> = Vec::new();
         let mut is_open = false;
@@ -47,6 +50,7 @@ impl StaticPod {
         Some(Self {
             program,
             flags,
+            command: command.clone(),
             mounts: mounts(spec, container)?,
         })
     }
@@ -54,6 +58,18 @@ impl StaticPod {
     /// `kube-apiserver`, `etcd`, ...
     pub fn program(&self) -> &str {
         &self.program
+    }
+
+    /// Whether this is its command line, as `/proc` has it: each word ended by a zero.
+    pub fn is_run_by(&self, line: &[u8]) -> bool {
+        let words = line
+            .strip_suffix(b"\0")
+            .unwrap_or(line)
+            .split(|byte| *byte == 0);
+        let name = |path: &[u8]| path.rsplit(|byte| *byte == b'/').next().map(<[u8]>::to_vec);
+        let mut own = self.command.iter().map(|word| word.as_bytes());
+        let mut words = words.peekable();
+        words.next().and_then(name) == own.next().and_then(name) && words.eq(own)
     }
 
     /// The value of a flag; the last one counts.
@@ -133,6 +149,10 @@ mod tests {
         )
         .unwrap();
         assert_eq!(pod.program(), "kube-apiserver");
+        let line = b"/bin/kube-apiserver\0--a=1\0--b\0two\0--a=3\0--list=x\0--list=y\0--bare\0--c=/pki/ca.crt\0";
+        assert!(pod.is_run_by(line));
+        assert!(!pod.is_run_by(&line[..line.len() - 2]));
+        assert!(!pod.is_run_by(b"etcd\0--a=1\0"));
         assert_eq!((pod.flag("a"), pod.flag("b")), (Some("3"), Some("two")));
         assert_eq!(pod.flag("bare"), Some(""));
         assert_eq!(pod.flags("list").collect::<Vec<_>>(), ["x", "y"]);

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 
 /// Seconds since 1970, in UTC. (`jiff::Timestamp` ends before 9999-12-31T23:59:59Z, which certificates
 /// use for "never", RFC 5280 4.1.2.5.)
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Time(i64);
 
 impl Time {

@@ -4,6 +4,7 @@ mod bundles;
 mod content;
 mod credential;
 mod keys;
+mod live;
 mod strength;
 mod trust;
 
@@ -35,6 +36,9 @@ pub fn judge(node: Node, policy: &Policy, at: Time, signatures: &dyn Signatures)
         judge.report.findings.extend(kubeconfig.findings());
     }
     judge.files();
+    if let Some(live) = &node.live {
+        judge.live(live);
+    }
     let mut report = judge.report;
     report.unread.splice(0..0, node.unread);
     report.unread.dedup();

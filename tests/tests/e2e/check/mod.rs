@@ -1,6 +1,9 @@
-//! `atrest check certificates` on what kubeadm puts on a node's disk.
+//! `atrest check certificates` on what kubeadm puts on a node's disk, and on what runs from it.
 
+mod drift;
 mod kubeadm;
+mod latent;
+mod machine;
 mod mutations;
 mod silent;
 

@@ -1,7 +1,7 @@
 //! One thing of a node is changed, and just that is found.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use atrest_tests::issuer::{Issued, Issuer, Request};
@@ -193,14 +193,14 @@ impl Leaf {
     fn put_certificate(&self, node: &Node, pem: &str) {
         match self.user {
             None => node.write(&self.file(), pem),
-            Some(_) => replace_data(node, &self.file(), "client-certificate-data", pem),
+            Some(_) => replace_data(&node.path(&self.file()), "client-certificate-data", pem),
         }
     }
 
     fn put_key(&self, node: &Node, pem: &str) {
         match self.user {
             None => node.write(&self.key_file(), pem),
-            Some(_) => replace_data(node, &self.file(), "client-key-data", pem),
+            Some(_) => replace_data(&node.path(&self.file()), "client-key-data", pem),
         }
     }
 }
@@ -216,13 +216,13 @@ fn issuer() -> &'static Issuer {
     ISSUER.get_or_init(Issuer::new)
 }
 
-fn replace_data(node: &Node, path: &str, field: &str, pem: &str) {
-    let text = node.text(path);
+pub(super) fn replace_data(path: &Path, field: &str, pem: &str) {
+    let text = fs::read_to_string(path).unwrap();
     let line = text.lines().find(|line| line.trim().starts_with(field));
-    let line = line.unwrap_or_else(|| panic!("{path} has no {field}"));
+    let line = line.unwrap_or_else(|| panic!("{} has no {field}", path.display()));
     let indent = &line[..line.find(field).unwrap()];
     let new = format!("{indent}{field}: {}", STANDARD.encode(pem));
-    node.write(path, text.replace(line, &new));
+    fs::write(path, text.replace(line, &new)).unwrap();
 }
 
 /// What is done to a node, and what then has to be found.
@@ -688,12 +688,11 @@ fn kubeconfigs_of_homes_are_looked_at() {
     fs::copy(node.path("/etc/kubernetes/admin.conf"), home.join("config")).unwrap();
     let path = "/root/.kube/config";
     replace_data(
-        &node,
-        path,
+        &node.path(path),
         "client-certificate-data",
         &issued.certificate(),
     );
-    replace_data(&node, path, "client-key-data", &issued.key());
+    replace_data(&node.path(path), "client-key-data", &issued.key());
     let found = findings(&check(&node, &[]).expect(1).json());
     assert_eq!(
         found,
