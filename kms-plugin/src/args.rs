@@ -19,6 +19,9 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Serve KMS v2 over a unix socket until SIGTERM or SIGINT.
     Serve(Serve),
+    /// Keep the listening socket for `serve --held`: while a plugin restarts or is exchanged, whoever
+    /// connects waits and is not refused.
+    Hold(Hold),
     /// Make and change the file that holds the key-encryption keys.
     #[command(subcommand)]
     Keyring(Keyring),
@@ -31,10 +34,20 @@ pub(crate) struct Serve {
     pub(crate) keyring: KeyringArgs,
     /// The unix socket to listen on, created with mode 0600; @NAME for an abstract one, which has no
     /// file.
-    #[arg(long, value_name = "PATH")]
-    pub(crate) socket: PathBuf,
+    #[arg(
+        long,
+        value_name = "PATH",
+        required_unless_present = "socket_activation"
+    )]
+    pub(crate) socket: Option<PathBuf>,
+    /// Take the listening socket from `atrest-kms hold`, which keeps it over restarts and upgrades.
+    #[arg(long, requires = "socket")]
+    pub(crate) held: bool,
+    /// Take the listening socket that the service manager passes (sd_listen_fds(3)).
+    #[arg(long, conflicts_with = "socket")]
+    pub(crate) socket_activation: bool,
     /// Give the socket to this group, with mode 0660.
-    #[arg(long, value_name = "GID")]
+    #[arg(long, value_name = "GID", conflicts_with_all = ["held", "socket_activation"])]
     pub(crate) socket_gid: Option<u32>,
     /// A user who may call, and with --allow-gid the only ones; repeatable [default: root, and the
     /// user that this runs as].
@@ -50,6 +63,23 @@ pub(crate) struct Serve {
     /// The version that Status names. It must not change while an API server runs.
     #[arg(long, value_enum, value_name = "VERSION", default_value_t = StatusVersion::V2)]
     pub(crate) status_version: StatusVersion,
+    /// What is logged to stderr.
+    #[arg(long, value_enum, default_value_t = LogLevel::Info)]
+    pub(crate) log_level: LogLevel,
+    /// The form of the log.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+}
+
+/// `hold`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Hold {
+    /// The unix socket to listen on, as of `serve`.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: PathBuf,
+    /// Give the socket to this group, with mode 0660.
+    #[arg(long, value_name = "GID")]
+    pub(crate) socket_gid: Option<u32>,
     /// What is logged to stderr.
     #[arg(long, value_enum, default_value_t = LogLevel::Info)]
     pub(crate) log_level: LogLevel,

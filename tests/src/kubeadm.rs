@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
+use crate::keeper::Keeper;
 use crate::programs::{KUBERNETES, Programs};
 
 const CONFIG: &str = "kubeadm.yaml";
@@ -25,9 +26,14 @@ impl Default for Node {
 impl Node {
     /// A copy of a node that kubeadm made, once for all tests of a process.
     pub fn new() -> Self {
-        static TEMPLATE: OnceLock<TempDir> = OnceLock::new();
+        // What is static is never dropped: the keeper removes it.
+        static TEMPLATE: OnceLock<(TempDir, Keeper)> = OnceLock::new();
 
-        let template = TEMPLATE.get_or_init(make);
+        let (template, _) = TEMPLATE.get_or_init(|| {
+            let (keeper, template) = (Keeper::start(), make());
+            keeper.remove(template.path());
+            (template, keeper)
+        });
         let copy = directory();
         let status = Command::new("cp")
             .args(["-a", "-T"])

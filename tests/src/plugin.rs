@@ -19,22 +19,48 @@ use crate::schema;
 pub struct Plugin {
     folder: TempDir,
     process: Option<Child>,
+    /// Who holds the socket, if that is not the plugin itself.
+    holder: Option<Child>,
     keeper: Keeper,
 }
 
 impl Plugin {
     /// Makes a keyring and serves it.
     pub fn start() -> Self {
+        let mut plugin = Self::with_keyring();
+        plugin.serve();
+        plugin
+    }
+
+    /// The same, with a socket that `atrest-kms hold` keeps.
+    pub fn start_held() -> Self {
+        let mut plugin = Self::with_keyring();
+        let holder = Command::new(binaries::path("atrest-kms"))
+            .arg("hold")
+            .arg("--socket")
+            .arg(plugin.socket())
+            .stdin(Stdio::null())
+            .stderr(plugin.append_to_log())
+            .spawn()
+            .expect("atrest-kms was built");
+        plugin.keeper.end(holder.id());
+        plugin.holder = Some(holder);
+        plugin.serve();
+        plugin
+    }
+
+    /// With a keyring, and not served yet.
+    pub fn with_keyring() -> Self {
         let folder = tempfile::tempdir().expect("the temporary directory can be written");
         let keeper = Keeper::start();
         keeper.remove(folder.path());
-        let mut plugin = Self {
+        let plugin = Self {
             folder,
             process: None,
+            holder: None,
             keeper,
         };
         plugin.keyring(&["init", "--seal", "none"]);
-        plugin.serve();
         plugin
     }
 
@@ -106,39 +132,67 @@ impl Plugin {
         key_id
     }
 
-    /// `atrest-kms serve`, until its socket takes connections.
-    pub fn serve(&mut self) {
+    fn append_to_log(&self) -> fs::File {
         let log = fs::File::options()
             .create(true)
             .append(true)
             .open(self.log_file());
-        let process = Command::new(binaries::path("atrest-kms"))
+        log.expect("our directory")
+    }
+
+    /// `atrest-kms serve`, until it takes connections.
+    pub fn serve(&mut self) {
+        let former = self.start_another();
+        assert!(former.is_none(), "one process at a time");
+    }
+
+    /// A further process at the same socket, which serves as soon as this returns. What is returned is
+    /// the former one, which serves on.
+    pub fn start_another(&mut self) -> Option<Child> {
+        let before = self.served();
+        let mut command = Command::new(binaries::path("atrest-kms"));
+        command
             .arg("serve")
             .arg("--keyring")
             .arg(self.keyring_file())
             .arg("--socket")
             .arg(self.socket())
-            .args(["--log-level", "debug"])
+            .args(["--log-level", "debug"]);
+        if self.holder.is_some() {
+            command.arg("--held");
+        }
+        let process = command
             .stdin(Stdio::null())
-            .stderr(log.expect("our directory"))
+            .stderr(self.append_to_log())
             .spawn()
             .expect("atrest-kms was built");
         self.keeper.end(process.id());
-        self.process = Some(process);
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while std::os::unix::net::UnixStream::connect(self.socket()).is_err() {
+        let former = self.process.replace(process);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.served() == before {
             assert!(
                 Instant::now() < deadline,
-                "it does not listen: {}",
+                "it does not serve: {}",
                 self.log()
             );
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(5));
         }
+        former
+    }
+
+    /// How often a process began to serve.
+    fn served(&self) -> usize {
+        self.log().matches(" serving socket=").count()
     }
 
     /// Ends the process as an operator would; it has to end well.
     pub fn terminate(&mut self) {
-        let mut process = self.process.take().expect("it runs");
+        let process = self.process.take().expect("it runs");
+        self.end(process);
+    }
+
+    /// The same for a process that [`Self::start_another`] returned.
+    pub fn end(&self, mut process: Child) {
         kill_process(Pid::from_child(&process), Signal::TERM).expect("it runs");
         let status = process.wait().expect("our own child");
         assert_eq!(status.code(), Some(0), "{}", self.log());
@@ -172,7 +226,7 @@ resources:
 
 impl Drop for Plugin {
     fn drop(&mut self) {
-        if let Some(process) = &mut self.process {
+        for process in [&mut self.process, &mut self.holder].into_iter().flatten() {
             let _ = process.kill();
             let _ = process.wait();
         }

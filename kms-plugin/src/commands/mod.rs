@@ -1,5 +1,6 @@
 //! One file a command, mirroring the command line.
 
+mod hold;
 mod keyring;
 
 use crate::args::{Args, Command};
@@ -10,6 +11,7 @@ use crate::status::Failure;
 pub(crate) fn run(args: Args, refused: &[String]) -> Result<(), Failure> {
     match args.command {
         Command::Serve(args) => serve::run(&args, refused),
+        Command::Hold(args) => hold::run(&args),
         Command::Keyring(args) => keyring::run(&args),
     }
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 use tokio_stream::Stream;
 use tracing::warn;
@@ -27,11 +27,14 @@ const PAUSE: Duration = Duration::from_millis(100);
 const QUIET: Duration = Duration::from_secs(1);
 
 /// Accepts.
-#[derive(Debug)]
 pub(super) struct Incoming {
     listener: UnixListener,
     peers: Peers,
     room: Arc<Semaphore>,
+    /// For the next connection.
+    place: Option<OwnedSemaphorePermit>,
+    /// Until one of the present connections ends.
+    crowded: Option<Pin<Box<dyn Future<Output = OwnedSemaphorePermit> + Send>>>,
     pause: Option<Pin<Box<Sleep>>>,
     refusals: Refusals,
 }
@@ -42,32 +45,50 @@ impl Incoming {
             listener,
             peers,
             room: Arc::new(Semaphore::new(CONNECTIONS)),
+            place: None,
+            crowded: None,
             pause: None,
             refusals: Refusals::default(),
         }
     }
 
-    /// A connection, or none for one that is closed at once.
-    fn admit(&mut self, stream: UnixStream) -> Option<Connection<UnixStream>> {
-        match self.peers.check(&stream) {
-            Ok(Ok(())) => {}
-            Ok(Err(peer)) => {
-                self.refusals
-                    .log(&format!("{peer} is not allowed to call: see --allow-uid"));
-                return None;
-            }
-            Err(error) => {
-                self.refusals
-                    .log(&format!("the kernel does not tell who it is: {error}"));
-                return None;
-            }
+    /// Whether the peer may call.
+    fn admit(&mut self, stream: &UnixStream) -> bool {
+        match self.peers.check(stream) {
+            Ok(Ok(_)) => return true,
+            Ok(Err(peer)) => self
+                .refusals
+                .log(&format!("{peer} is not allowed to call: see --allow-uid")),
+            Err(error) => self
+                .refusals
+                .log(&format!("the kernel does not tell who it is: {error}")),
         }
-        let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else {
-            self.refusals
-                .log(&format!("there are {CONNECTIONS} connections already"));
-            return None;
-        };
-        Some(Connection::new(stream, room))
+        false
+    }
+
+    /// Waits until there is room for one more: who connects meanwhile waits, too, and is not refused.
+    fn poll_place(&mut self, context: &mut Context<'_>) -> Poll<OwnedSemaphorePermit> {
+        if let Some(place) = self.place.take() {
+            return Poll::Ready(place);
+        }
+        let room = &self.room;
+        if self.crowded.is_none()
+            && let Ok(place) = Arc::clone(room).try_acquire_owned()
+        {
+            return Poll::Ready(place);
+        }
+        let crowded = self.crowded.get_or_insert_with(|| {
+            warn!("there are {CONNECTIONS} connections: others wait until one of them ends");
+            let room = Arc::clone(room);
+            Box::pin(async move {
+                let place = room.acquire_owned().await;
+                // It is never closed.
+                place.expect("the semaphore is open")
+            })
+        });
+        let place = ready!(crowded.as_mut().poll(context));
+        self.crowded = None;
+        Poll::Ready(place)
     }
 }
 
@@ -81,12 +102,16 @@ impl Stream for Incoming {
                 ready!(pause.as_mut().poll(context));
                 this.pause = None;
             }
-            match ready!(this.listener.poll_accept(context)) {
-                Ok((stream, _)) => {
-                    if let Some(connection) = this.admit(stream) {
-                        return Poll::Ready(Some(Ok(connection)));
-                    }
+            let place = ready!(this.poll_place(context));
+            let Poll::Ready(accepted) = this.listener.poll_accept(context) else {
+                this.place = Some(place);
+                return Poll::Pending;
+            };
+            match accepted {
+                Ok((stream, _)) if this.admit(&stream) => {
+                    return Poll::Ready(Some(Ok(Connection::new(stream, place))));
                 }
+                Ok(_) => {}
                 Err(error) => {
                     this.refusals.log(&format!("cannot accept: {error}"));
                     this.pause = Some(Box::pin(tokio::time::sleep(PAUSE)));

@@ -9,7 +9,7 @@ use crate::args::{LogFormat, LogLevel};
 
 /// Starts the log. The level is that of our own events: what the libraries below us find worth
 /// tracing (frames, headers, buffers) is not ours to vouch for, so only their warnings are let in.
-pub(super) fn start(level: LogLevel, format: LogFormat) {
+pub(crate) fn start(level: LogLevel, format: LogFormat) {
     let level = match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,

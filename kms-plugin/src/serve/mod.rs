@@ -5,16 +5,19 @@
 
 mod connection;
 mod follow;
+pub(crate) mod handover;
 mod incoming;
-mod log;
-mod peer;
+pub(crate) mod log;
+mod notify;
+pub(crate) mod peer;
 mod service;
 mod snapshot;
-mod socket;
+pub(crate) mod socket;
 
 use std::time::Duration;
 
 use atrest_proto::v2::key_management_service_server::KeyManagementServiceServer;
+use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tonic::transport::Server;
@@ -24,6 +27,7 @@ use self::incoming::Incoming;
 use self::peer::Peers;
 use self::service::{MESSAGE_LIMIT, Service};
 use self::snapshot::Current;
+use self::socket::Socket;
 use crate::args::Serve;
 use crate::process;
 use crate::status::Failure;
@@ -91,6 +95,23 @@ pub(crate) fn run(args: &Serve, refused: &[String]) -> Result<(), Failure> {
     result
 }
 
+/// The socket, and what has to live as long if it is this process's own.
+fn listen(args: &Serve) -> Result<(Option<Socket>, std::os::unix::net::UnixListener), Failure> {
+    match &args.socket {
+        Some(path) if args.held => Ok((None, handover::take(path)?)),
+        Some(path) => socket::listen(path, args.socket_gid),
+        None => Ok((None, handover::activated()?)),
+    }
+}
+
+/// The socket's name, for the log.
+fn shown(args: &Serve) -> impl std::fmt::Display {
+    match &args.socket {
+        Some(path) => path.display().to_string(),
+        None => "passed by the service manager".to_owned(),
+    }
+}
+
 /// What is not locked is a failure where that was asked for, and a warning else.
 fn locked(args: &Serve, reason: &str, consequence: &str) -> Result<(), Failure> {
     if args.require_locked_memory {
@@ -116,7 +137,11 @@ async fn serve(args: &Serve, store: Store, loaded: crate::store::Loaded) -> Resu
     }
     let current = Current::new(loaded.keyring, behind);
     // Bound last: whoever connects is answered.
-    let (socket, listener) = socket::listen(&args.socket, args.socket_gid)?;
+    let (socket, listener) = listen(args)?;
+    let listener = listener
+        .set_nonblocking(true)
+        .and_then(|()| UnixListener::from_std(listener))
+        .map_err(|error| cannot("listen", error))?;
     tokio::spawn(follow::follow(store, current.clone(), fingerprint));
 
     let (stop, stopped) = oneshot::channel::<()>();
@@ -135,7 +160,8 @@ async fn serve(args: &Serve, store: Store, loaded: crate::store::Loaded) -> Resu
             let _ = stopped.await;
         });
     let mut server = std::pin::pin!(server);
-    info!(socket = %args.socket.display(), "serving");
+    info!(socket = %shown(args), "serving");
+    notify::ready();
 
     let signal = tokio::select! {
         result = &mut server => return result.map_err(|error| Failure::unread(format!("cannot serve: {error}"))),

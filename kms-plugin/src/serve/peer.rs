@@ -7,7 +7,7 @@ use tokio::net::UnixStream;
 
 /// The users and groups whose processes may call.
 #[derive(Clone, Debug)]
-pub(super) struct Peers {
+pub(crate) struct Peers {
     uids: Vec<u32>,
     gids: Vec<u32>,
 }
@@ -15,7 +15,7 @@ pub(super) struct Peers {
 impl Peers {
     /// Without a word about it, root and the user that this process runs as; and the group that the
     /// socket is given to.
-    pub(super) fn new(uids: &[u32], gids: &[u32], socket_gid: Option<u32>) -> Self {
+    pub(crate) fn new(uids: &[u32], gids: &[u32], socket_gid: Option<u32>) -> Self {
         if uids.is_empty() && gids.is_empty() {
             let own = rustix::process::geteuid().as_raw();
             return Self {
@@ -33,21 +33,25 @@ impl Peers {
         self.uids.contains(&peer.uid) || self.gids.contains(&peer.gid)
     }
 
-    /// Who is not allowed is the error.
-    pub(super) fn check(&self, stream: &UnixStream) -> io::Result<Result<(), Peer>> {
+    /// Who is not allowed is the inner error.
+    pub(crate) fn check(&self, stream: &UnixStream) -> io::Result<Result<Peer, Peer>> {
         let credentials = stream.peer_cred()?;
         let peer = Peer {
             uid: credentials.uid(),
             gid: credentials.gid(),
             pid: credentials.pid(),
         };
-        Ok(if self.allow(&peer) { Ok(()) } else { Err(peer) })
+        Ok(if self.allow(&peer) {
+            Ok(peer)
+        } else {
+            Err(peer)
+        })
     }
 }
 
 /// The process that called connect(2), as it was then.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Peer {
+pub(crate) struct Peer {
     uid: u32,
     /// The effective one; supplementary groups are not told.
     gid: u32,

@@ -4,14 +4,14 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::os::unix::net::{UnixListener as StdListener, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FlockOperation, Gid, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use tokio::net::UnixListener;
 use tracing::info;
 
 use crate::status::Failure;
@@ -20,7 +20,7 @@ const BACKLOG: i32 = 1024;
 
 /// Listens at `path`, or at the abstract name behind an `@`; what is returned first has to live as
 /// long. With a group the socket is for its processes, too.
-pub(super) fn listen(
+pub(crate) fn listen(
     path: &Path,
     gid: Option<u32>,
 ) -> Result<(Option<Socket>, UnixListener), Failure> {
@@ -53,13 +53,12 @@ pub(super) fn listen(
         None => Some(Socket::bind(&socket, path, gid)?),
     };
     rustix::net::listen(&socket, BACKLOG).map_err(|error| failed(error.into()))?;
-    let listener = UnixListener::from_std(StdListener::from(socket)).map_err(failed)?;
-    Ok((ours, listener))
+    Ok((ours, UnixListener::from(socket)))
 }
 
 /// Owns the socket's file until it is dropped.
 #[derive(Debug)]
-pub(super) struct Socket {
+pub(crate) struct Socket {
     path: PathBuf,
     /// Device and inode.
     identity: (u64, u64),
@@ -126,6 +125,14 @@ impl Drop for Socket {
         if ours {
             let _ = std::fs::remove_file(&self.path);
         }
+    }
+}
+
+/// Connects to a path, or to the abstract name behind an `@`.
+pub(super) fn connect(path: &Path) -> io::Result<UnixStream> {
+    match path.as_os_str().as_bytes().strip_prefix(b"@") {
+        Some(name) => UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?),
+        None => UnixStream::connect(path),
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod examples;
 mod folder;
+mod handover;
 mod keyring;
 mod lifecycle;
 mod memory;

@@ -1,6 +1,8 @@
 //! A running plugin and a client of its socket.
 
 use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -183,4 +185,15 @@ pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
         assert!(started.elapsed() < DEADLINE, "in vain: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// What a client of HTTP/2 sends first, and no request.
+pub(crate) const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// Whether the plugin answers the connection's greeting, or closes it.
+pub(crate) fn is_served(mut stream: &UnixStream) -> bool {
+    let patience = Some(Duration::from_secs(20));
+    stream.set_read_timeout(patience).unwrap();
+    let mut answer = [0; 9];
+    stream.write_all(GREETING).is_ok() && stream.read_exact(&mut answer).is_ok()
 }

@@ -1,10 +1,14 @@
-// Package client calls a KMS plugin with the client of a release of kube-apiserver, and tells what
-// it sent.
+// Package client calls a KMS plugin with the client of a release of kube-apiserver. The answer is a
+// line of JSON.
 //
-//	PROGRAM LISTEN PLUGIN ROUNDS
+//	PROGRAM heads LISTEN PLUGIN ROUNDS
 //
-// LISTEN is the path of the socket that the client is pointed at, which passes every byte on to the
-// socket PLUGIN. The answer is a line of JSON.
+// tells what it sends: LISTEN is the path of the socket that the client is pointed at, which passes every
+// byte on to the socket PLUGIN.
+//
+//	PROGRAM load PLUGIN RATE
+//
+// makes RATE calls a second, whether the ones before are answered or not, until stdin ends.
 package client
 
 import (
@@ -37,26 +41,47 @@ type answer struct {
 	Error string `json:"error,omitempty"`
 }
 
-// Main calls Status, Encrypt and Decrypt, ROUNDS times.
+// Main does what the arguments say.
 func Main() {
-	if len(os.Args) != 4 {
-		fatal(fmt.Errorf("usage: %s LISTEN PLUGIN ROUNDS", os.Args[0]))
+	var result any
+	var err error
+	switch arguments := os.Args[1:]; {
+	case len(arguments) == 4 && arguments[0] == "heads":
+		result, err = heads(arguments[1], arguments[2], arguments[3])
+	case len(arguments) == 3 && arguments[0] == "load":
+		result, err = load(arguments[1], arguments[2])
+	default:
+		err = fmt.Errorf("usage: %s heads LISTEN PLUGIN ROUNDS | load PLUGIN RATE", os.Args[0])
 	}
-	rounds, err := strconv.Atoi(os.Args[3])
+	if err == nil {
+		err = json.NewEncoder(os.Stdout).Encode(result)
+	}
 	if err != nil {
-		fatal(err)
+		fmt.Fprintf(os.Stderr, "error: %v\n", err)
+		os.Exit(1)
 	}
-	recorder, err := listen(os.Args[1], os.Args[2])
+}
+
+func dial(path string) (service.Service, error) {
+	return kmsv2.NewGRPCService(context.Background(), "unix://"+path, "atrest", 3*time.Second)
+}
+
+func heads(path, plugin, rounds string) (*answer, error) {
+	count, err := strconv.Atoi(rounds)
 	if err != nil {
-		fatal(err)
+		return nil, err
 	}
-	plugin, err := kmsv2.NewGRPCService(context.Background(), "unix://"+os.Args[1], "atrest", 3*time.Second)
+	recorder, err := listen(path, plugin)
 	if err != nil {
-		fatal(err)
+		return nil, err
 	}
-	result := answer{GRPC: grpc.Version}
-	for range rounds {
-		answered, err := round(plugin)
+	client, err := dial(path)
+	if err != nil {
+		return nil, err
+	}
+	result := &answer{GRPC: grpc.Version}
+	for range count {
+		answered, err := round(client)
 		result.Answered += answered
 		if err != nil {
 			result.Error = err.Error()
@@ -64,9 +89,7 @@ func Main() {
 		}
 	}
 	result.Authorities = recorder.authorities()
-	if err := json.NewEncoder(os.Stdout).Encode(result); err != nil {
-		fatal(err)
-	}
+	return result, nil
 }
 
 func round(plugin service.Service) (answered int, err error) {
@@ -76,7 +99,6 @@ func round(plugin service.Service) (answered int, err error) {
 		return answered, fmt.Errorf("Status: %w", err)
 	}
 	answered++
-	seed := []byte("a seed of 32 bytes, as they come")
 	stored, err := plugin.Encrypt(ctx, "4f1b2c", seed)
 	if err != nil {
 		return answered, fmt.Errorf("Encrypt: %w", err)
@@ -98,6 +120,8 @@ func round(plugin service.Service) (answered int, err error) {
 	}
 	return answered + 1, nil
 }
+
+var seed = []byte("a seed of 32 bytes, as they come")
 
 // A recorder reads along with what the client sends.
 type recorder struct {
@@ -174,9 +198,4 @@ func (r *recorder) authorities() []string {
 	r.lock.Lock()
 	defer r.lock.Unlock()
 	return r.seen
-}
-
-func fatal(err error) {
-	fmt.Fprintf(os.Stderr, "error: %v\n", err)
-	os.Exit(1)
 }

@@ -22,6 +22,7 @@ struct Answer {
 fn call(minor: u32, path: &Path, plugin: &Plugin) -> Answer {
     let program = programs::kms_client(minor).unwrap_or_else(|error| panic!("{error}"));
     let output = Command::new(program)
+        .arg("heads")
         .args([path, &plugin.socket()])
         .arg(ROUNDS.to_string())
         .output()

@@ -44,9 +44,10 @@ fn no_key_and_no_seed_is_in_a_core_that_root_takes_under_load() {
     let folder = tempfile::tempdir().unwrap();
     let client = programs::kms_client(37).unwrap_or_else(|error| panic!("{error}"));
     let mut load = Command::new(client)
-        .arg(folder.path().join("client.sock"))
+        .arg("load")
         .arg(plugin.socket())
-        .arg("100000000")
+        .arg("2000")
+        .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()
         .unwrap();

@@ -22,6 +22,7 @@ mod kinds;
 mod kms_clients;
 mod kms_memory;
 mod kms_plugin;
+mod kms_restarts;
 mod kms_retire;
 mod lints;
 mod operators;
