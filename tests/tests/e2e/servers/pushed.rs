@@ -50,12 +50,13 @@ impl Three {
         let mut loads = Vec::new();
         for round in 0..4 {
             for server in 0..3 {
-                let file = &self.plane.servers[server].encryption_config;
+                let file = &self.plane.servers[server as usize].encryption_config;
                 let mut content = std::fs::read(file).unwrap();
                 content.extend_from_slice(format!("# {round}\n").as_bytes());
-                std::thread::sleep(Duration::from_secs(17));
+                // After a load, which was at a look.
+                std::thread::sleep(Duration::from_secs((round * 3 + server) * 5));
                 let start = Instant::now();
-                self.plane.load(server, &content);
+                self.plane.load(server as usize, &content);
                 loads.push(start.elapsed().as_secs_f64());
             }
         }
