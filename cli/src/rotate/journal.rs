@@ -580,6 +580,35 @@ mod tests {
     }
 
     #[test]
+    fn what_was_left_is_no_purge_and_what_was_purged_again_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let begin = state("plan");
+        let mut journal = Journal::begin(folder.path(), "run".into(), &begin).unwrap();
+        let kept = |key: &str| Kept {
+            key: key.into(),
+            mod_revision: 7,
+            provider: "secretbox".into(),
+            key_name: None,
+            file: "file".into(),
+            sha256: String::new(),
+        };
+        for key in ["a", "b", "a"] {
+            journal.append(Record::Purge(kept(key))).unwrap();
+        }
+        for (key, mod_revision) in [("b", 7), ("a", 8)] {
+            let left = Record::Left {
+                key: key.into(),
+                mod_revision,
+            };
+            journal.append(left).unwrap();
+        }
+        drop(journal);
+        let again = Journal::newest(folder.path()).unwrap().unwrap();
+        assert_eq!(again.purges(), [kept("a")]);
+        assert!(again.waived().is_empty());
+    }
+
+    #[test]
     fn a_torn_tail_is_cut_off_at_every_length() {
         let folder = tempfile::tempdir().unwrap();
         let path = journal(folder.path());

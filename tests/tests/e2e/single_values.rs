@@ -3,13 +3,16 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use atrest_tests::atrest;
 use atrest_tests::processes::{ControlPlane, Options};
-use atrest_tests::{schema, stored_values};
+use atrest_tests::{packages, schema, stored_values};
+use data_encoding::HEXLOWER;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::at_rest::put;
 use crate::preflight::orphan;
@@ -240,4 +243,112 @@ async fn what_outlived_its_namespace_is_adopted_or_deleted_where_no_server_write
             .success()
     );
     stored.assert_readable(&client).await;
+}
+
+/// Where the newest run, which is not done, keeps values.
+fn keeps(plane: &ControlPlane) -> PathBuf {
+    let entries = fs::read_dir(plane.directory().join("state")).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let journals = paths.filter(|it| it.extension().is_some_and(|it| it == "journal"));
+    journals
+        .max()
+        .expect("there is a run")
+        .with_extension("kept")
+}
+
+/// `rotate resume --orphans purge`, under strace with something that happens to calls with a path.
+fn resume_traced(plane: &ControlPlane, path: &Path, inject: &str) -> Command {
+    let command = atrest::rotate(plane, "resume", &["--orphans", "purge"]);
+    let calls = inject.split(':').next().unwrap();
+    let mut traced = Command::new("strace");
+    traced
+        .args(["-f", "-qqq", "-o", "/dev/null", "-P"])
+        .arg(path)
+        .args([
+            "-e",
+            &format!("trace={calls}"),
+            "-e",
+            &format!("inject={inject}"),
+        ])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .env_remove("KUBECONFIG")
+        .env("HOME", "/nonexistent")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    traced
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_that_comes_back_saves_its_objects_and_a_kill_deletes_nothing_twice() {
+    if !packages::available(&[("strace", "strace")]) {
+        return;
+    }
+    let plane = ControlPlane::start(Options {
+        before_hashes: false,
+        ..Options::default()
+    });
+    FEW.store(&plane.client(0).await, "purge").await.unwrap();
+    orphan(&plane, "back");
+    let (key, namespace) = ("/registry/secrets/back/orphan", "/registry/namespaces/back");
+    let stale = stored_values::secrets(&plane)[key].clone();
+    rotate(&plane, "run", &["--to", "secretbox", "--hold", "1s"]).expect(4);
+
+    // Its namespace is made again after the object was found to be an orphan, and before it is deleted.
+    put(&plane, key, &stale);
+    let mut resumed = resume_traced(&plane, &keeps(&plane), "mkdir,mkdirat:delay_exit=20000000")
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !keeps(&plane).exists() {
+        assert!(Instant::now() < deadline, "nothing is to be deleted");
+    }
+    let words = ["create", "namespace", "back"];
+    assert!(
+        plane
+            .kubectl(0)
+            .args(words)
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
+    assert!(resumed.wait().unwrap().success());
+    let (_, certified) = certificate(&plane);
+    assert_eq!(certified["purged"], serde_json::json!([]));
+    let under_old = stored_values::secrets(&plane)[key].clone();
+    let old = format!("k8s:enc:secretbox:v1:{}:", key_of(&plane));
+    assert!(under_old.starts_with(old.as_bytes()));
+
+    // Killed before the bytes are kept, and when they are.
+    rotate(&plane, "run", &["--hold", "1s"]).expect(4);
+    assert!(
+        plane
+            .etcdctl()
+            .args(["del", namespace])
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
+    put(&plane, key, &under_old);
+    let mut get = plane.etcdctl();
+    let got = get.args(["get", key, "--write-out=json"]).output().unwrap();
+    let got: Value = serde_json::from_slice(&got.stdout).unwrap();
+    let of_key = HEXLOWER.encode(&Sha256::digest(key));
+    let kept = format!("{}-{}", got["kvs"][0]["mod_revision"], &of_key[..16]);
+    let kept = keeps(&plane).join(kept);
+    for (calls, is_kept) in [("mkdir,mkdirat", false), ("fsync", true)] {
+        let inject = format!("{calls}:signal=KILL");
+        let mut killed = resume_traced(&plane, &keeps(&plane), &inject);
+        assert!(!killed.status().unwrap().success());
+        assert_eq!(kept.exists(), is_kept, "{calls}");
+        assert!(stored_values::secrets(&plane)[key] == under_old);
+    }
+    rotate(&plane, "resume", &["--orphans", "purge"]).expect(0);
+    assert!(!stored_values::secrets(&plane).contains_key(key));
+    let (_, certified) = certificate(&plane);
+    assert_eq!(certified["purged"].as_array().unwrap().len(), 1);
+    assert_kept(&certified["purged"][0], key, &under_old);
 }

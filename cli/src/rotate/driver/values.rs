@@ -38,6 +38,9 @@ impl Run<'_> {
         );
         let resources = resources.await?;
         let barrier = self.barrier();
+        // Once a census found something left, nothing is passed over for its age: it need not have been a
+        // server that wrote it.
+        let up_to = barrier.revision.filter(|_| barrier.since.passes == 0);
         let means = Means {
             reached: &self.reached,
             settings: &self.settings,
@@ -62,7 +65,7 @@ impl Run<'_> {
             let task = Task {
                 name: resource,
                 resource: &found,
-                barrier: barrier.revision,
+                barrier: up_to,
                 behind: barrier.behind.get(&name).cloned(),
                 progress: &progress,
             };
