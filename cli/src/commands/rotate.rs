@@ -9,7 +9,7 @@ use crate::report;
 use crate::rotate::rewrite::etcd::SKIPPED;
 use crate::rotate::{
     Initial, Journal, Lock, Plan, Reached, Record, Report, Run, Settings, Window, adopt, begin,
-    certificate, init, opened, page, run_of_cluster, state_dir,
+    certificate, init, opened, page, run_of_cluster, standstill, state_dir,
 };
 use crate::status::{ExitStatus, Failure};
 
@@ -221,6 +221,9 @@ async fn drive(
     journal: Journal,
     ended: Option<&str>,
 ) -> Result<ExitStatus, Failure> {
+    if journal.is_rolled_back() && standstill::nobody_answers(global, &journal).await? {
+        return Err(standstill::prepare(global, flags, &window, journal).await);
+    }
     let state_dir = journal.directory();
     let has_written = journal.has_written();
     let ended: Vec<_> = ended.into_iter().collect();

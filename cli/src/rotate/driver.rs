@@ -15,7 +15,7 @@ use atrest_core::rotation::{Await, CensusFacts, Facts, ServerFacts, State, Step,
 
 use self::keeping::Kept;
 use self::load::Loads;
-use self::values::not_current;
+pub(super) use self::values::not_current;
 use super::barrier::Barrier;
 use super::certificate;
 use super::enable::enable;
@@ -39,13 +39,13 @@ use crate::report;
 use crate::status::Failure;
 
 /// A census older than this is no ground to remove a key on (promise I1).
-const FRESH: Duration = Duration::from_secs(60);
+pub(super) const FRESH: Duration = Duration::from_secs(60);
 
 /// How often a server's file is brought to the same stage before somebody else is suspected.
 const WRITES: usize = 3;
 
 /// Values that are not current to name.
-const NAMED: usize = 20;
+pub(super) const NAMED: usize = 20;
 
 /// A rotation that acts.
 pub(crate) struct Run<'a> {

@@ -29,6 +29,7 @@ mod scrub;
 mod servers;
 mod settings;
 mod snapshots;
+pub(crate) mod standstill;
 mod static_pod;
 mod status;
 mod target;

@@ -21,6 +21,7 @@ mod kinds;
 mod kms_plugin;
 mod kms_retire;
 mod lints;
+mod no_server;
 mod operators;
 mod outlived;
 mod rbac;

@@ -157,6 +157,6 @@ impl Run<'_> {
     }
 }
 
-pub(super) fn not_current(census: &Census) -> u64 {
+pub(in super::super) fn not_current(census: &Census) -> u64 {
     census.total() - census.settled() - census.count(State::Unread)
 }
