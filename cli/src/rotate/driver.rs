@@ -18,6 +18,7 @@ use self::load::Loads;
 pub(super) use self::values::not_current;
 use super::barrier::Barrier;
 use super::certificate;
+use super::compromised::Exposed;
 use super::enable::enable;
 use super::escrow;
 use super::evidence::Written;
@@ -84,6 +85,8 @@ pub(crate) struct Proof {
     pub(crate) took: String,
     /// Where its certificate is.
     pub(crate) certificate: PathBuf,
+    /// What others read with the old key, for people.
+    pub(crate) exposed: Option<String>,
 }
 
 impl<'a> Run<'a> {
@@ -178,6 +181,7 @@ impl<'a> Run<'a> {
                 self.enter(step.state(&facts))?;
             }
             self.loads.goes_on(step);
+            self.note_exposed(step, &observed).await?;
             match step {
                 Step::Mint => self.mint(&observed)?,
                 Step::AddRead(i) => self.push(i, &facts, &observed, Stage::Reads).await?,
@@ -582,6 +586,7 @@ impl<'a> Run<'a> {
         }
         let certificate = certificate::write(&self.journal)?;
         Ok(Proof {
+            exposed: Exposed::of(&self.journal).map(|it| it.text(&self.journal)),
             under,
             took,
             run: self.journal.run,

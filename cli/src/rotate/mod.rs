@@ -3,6 +3,7 @@
 mod barrier;
 mod canary;
 pub(crate) mod certificate;
+mod compromised;
 mod counts;
 mod covered;
 mod driver;

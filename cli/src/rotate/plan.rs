@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use atrest_core::at_rest::{Census, State as ValueState};
-use atrest_core::encryption_config::Key;
+use atrest_core::encryption_config::{EncryptionConfiguration, Key, ResourceEntry};
 use atrest_core::rotation::chain::{Local, Selection, Stage, Target, describe};
 use atrest_core::secret::SecretBytes;
 use serde::Serialize;
@@ -41,6 +41,8 @@ pub(crate) struct Plan {
     snapshots: Option<String>,
     /// Whether etcd is compacted and defragmented at the end.
     scrub: bool,
+    /// Whether others have the old key.
+    compromised: bool,
     load_waits: usize,
     /// What canaries are made of; none where no rotated resource is fit for it.
     canaries: Option<String>,
@@ -212,6 +214,9 @@ impl Plan {
             .hint("atrest-kms keyring add and activate give it another one"));
         }
         refuse_plaintext(settings, &census, &target)?;
+        if settings.compromised {
+            refuse_what_stays(&selection, &file.configuration, &target)?;
+        }
         let api = &reached.servers[0];
         let (etcd, prefix) = (&mut reached.etcd, flags.prefix());
         let covered = covered::covered(&selection, &file.configuration, api, etcd, prefix).await?;
@@ -240,6 +245,7 @@ impl Plan {
                 .as_ref()
                 .map(|dir| dir.display().to_string()),
             scrub: settings.scrub,
+            compromised: settings.compromised,
             decrypts: matches!(target, Target::Identity),
             enablement: enablement.map_or_else(Vec::new, |it| it.changes(settings)),
             load_waits: if in_place {
@@ -348,6 +354,15 @@ impl Plan {
             None => "no snapshot of etcd is made: snapshots.dir names no place\n".to_owned(),
             Some(dir) => format!("a snapshot of etcd before and one after are kept in {dir}\n"),
         };
+        if self.compromised {
+            let encrypted = self.resources.iter().map(|it| it.total - it.plaintext);
+            let _ = writeln!(
+                out,
+                "others have the old key: {} values are under it or an older one, and will be listed; what they \
+                 hold has to be changed besides",
+                encrypted.sum::<u64>()
+            );
+        }
         out += match self.scrub {
             true => {
                 "at the end etcd's history is removed, and its members are defragmented in turn\n"
@@ -376,7 +391,7 @@ impl Server {
 /// The target as far as it is known before the key is minted.
 fn shown_target(
     settings: &Settings,
-    configuration: &atrest_core::encryption_config::EncryptionConfiguration,
+    configuration: &EncryptionConfiguration,
 ) -> Result<Target, Failure> {
     let local = match &settings.to {
         To::Kms { name, socket } => return Ok(Target::Kms(kms_provider(name, socket))),
@@ -461,6 +476,35 @@ fn refuse_plaintext(settings: &Settings, census: &Census, target: &Target) -> Re
         "name escrow.recipients, to whom it is encrypted; say --plaintext-snapshot where plaintext is \
          meant; or leave snapshots.dir out. Nothing was changed",
     ))
+}
+
+/// A key that others have must not stay with what is not rotated.
+fn refuse_what_stays(
+    selection: &Selection,
+    now: &EncryptionConfiguration,
+    target: &Target,
+) -> Result<(), Failure> {
+    let only = selection.advance(now, target, Stage::Only);
+    let only = only.map_err(Failure::unusable)?;
+    let keys = |entry: &ResourceEntry| -> Vec<Key> {
+        let providers = entry.providers.iter();
+        providers.flat_map(|it| it.keys()).cloned().collect()
+    };
+    let rotated = now.resources.iter().filter(|it| selection.is_of(it));
+    let leave: Vec<_> = rotated.flat_map(keys).collect();
+    let is_left = |key: &Key| leave.iter().any(|it| it.secret == key.secret);
+    match only
+        .resources
+        .iter()
+        .find(|it| keys(it).iter().any(is_left))
+    {
+        None => Ok(()),
+        Some(entry) => Err(Failure::unusable(format!(
+            "the key that others have stays with {}",
+            entry.resources.join(", ")
+        ))
+        .hint("rotate all that it writes in one run: leave --resource and resources out")),
+    }
 }
 
 /// What nobody can read cannot be rewritten; it would keep the old key in the file for ever.

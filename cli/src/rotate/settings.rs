@@ -47,6 +47,9 @@ pub(crate) struct Settings {
     /// Whether etcd is compacted and defragmented at the end.
     #[serde(default)]
     pub(crate) scrub: bool,
+    /// Whether others have the old key.
+    #[serde(default)]
+    pub(crate) compromised: bool,
 }
 
 /// One API server.
@@ -374,6 +377,9 @@ impl File {
                     .hint("to one of aescbc, aesgcm, secretbox, kms, identity"));
             }
         };
+        if flags.compromised {
+            refuse_with_compromised(flags, &to)?;
+        }
         let or = |flag: &Option<PathBuf>, file: Option<PathBuf>| flag.clone().or(file);
         let etcd = Etcd {
             endpoints: match flags.etcd.endpoints.is_empty() {
@@ -419,6 +425,7 @@ impl File {
             snapshots: self.snapshots.dir.map(absolute),
             plaintext_snapshots: flags.plaintext_snapshot,
             scrub: !flags.no_scrub,
+            compromised: flags.compromised,
         })
     }
 
@@ -468,6 +475,20 @@ impl File {
             )),
         }
     }
+}
+
+/// Whatever would leave others who have the old key with more than they have.
+fn refuse_with_compromised(flags: &RotateFlags, to: &To) -> Result<(), Failure> {
+    let what = match (flags.hold, flags.no_scrub, to) {
+        (Some(_), ..) => "--hold keeps in use",
+        (_, true, _) => "--no-scrub leaves in etcd what is read with",
+        (.., To::Identity) => "plaintext is no better than",
+        _ => return Ok(()),
+    };
+    Err(
+        Failure::unusable(format!("{what} the key that others have"))
+            .hint("--compromised goes with none of --hold, --no-scrub and --to identity"),
+    )
 }
 
 impl FileServer {

@@ -9,6 +9,7 @@ mod before_hashes;
 mod blind;
 mod canaries;
 mod certificate;
+mod compromised;
 mod control_plane;
 mod etcd_engine;
 mod etcd_releases;

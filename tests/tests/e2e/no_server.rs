@@ -1,40 +1,16 @@
 //! The way back where no API server runs: files with which they start again, by etcd alone.
 
 use std::fs;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use atrest_tests::atrest::{self, Ended};
 use atrest_tests::plugin::Plugin;
 use atrest_tests::processes::{ControlPlane, Options};
 use atrest_tests::stored_values;
 
-use crate::rotate::{FEW, key_names, rotate};
+use crate::rotate::{FEW, key_names, kill_when, rotate, under};
 
 const RENEWED: &str = "an API server runs and does not answer here";
-
-/// Values under a key of secretbox.
-fn under(plane: &ControlPlane, key: &str) -> usize {
-    let prefix = format!("k8s:enc:secretbox:v1:{key}:");
-    let values = stored_values::secrets(plane);
-    let values = values.values();
-    values
-        .filter(|it| it.starts_with(prefix.as_bytes()))
-        .count()
-}
-
-/// Kills a run as soon as something is so.
-fn kill_when(run: &mut Command, is_so: impl Fn() -> bool) {
-    let run = run.stdout(Stdio::null()).stderr(Stdio::null());
-    let mut run = run.spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(180);
-    while !is_so() {
-        assert!(run.try_wait().unwrap().is_none(), "it ended before");
-        assert!(Instant::now() < deadline, "it never came so far");
-    }
-    run.kill().unwrap();
-    run.wait().unwrap();
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_without_servers_gives_each_a_file_that_reads_everything() {
