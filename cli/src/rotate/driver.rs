@@ -26,7 +26,8 @@ use super::journal::{Journal, Record};
 use super::lease::Lease;
 use super::manual;
 use super::matrix::Matrix;
-use super::observe::{Observed, Reached, alive_servers, check_count, observe};
+use super::observe::{Observed, Reached, observe};
+use super::others;
 use super::rewrite::SetAside;
 use super::settings::{Settings, To};
 use super::stage_name;
@@ -61,8 +62,8 @@ pub(crate) struct Run<'a> {
     target: Option<Target>,
     census: Option<(Census, i64, Instant)>,
     set_aside: Vec<SetAside>,
-    /// API servers that were seen to run.
-    alive: usize,
+    /// Why the servers are not all that run, when that was last looked at.
+    unlisted: Option<Failure>,
     window: Window,
     /// When the barrier was recorded, or later: when this process began.
     barrier_seen: Instant,
@@ -135,7 +136,7 @@ impl<'a> Run<'a> {
             target: None,
             census: None,
             set_aside: Vec::new(),
-            alive: 0,
+            unlisted: None,
             window,
             barrier_seen: Instant::now(),
             key_id: None,
@@ -317,21 +318,22 @@ impl<'a> Run<'a> {
         Ok((facts, observed))
     }
 
-    /// Whether API servers run that are not listed: by the identity Leases, as any server shows them.
+    /// Whether API servers run that are not listed, as any server shows it.
     async fn look_for_others(
         &mut self,
         observed: &[Observed],
         servers: &[ServerFacts],
     ) -> Result<bool, Failure> {
         let mut failed = None;
+        let identities: Vec<_> = observed.iter().map(Observed::identity).collect();
         for (api, seen) in self.reached.servers.iter().zip(observed) {
             if seen.process().is_none() {
                 continue;
             }
-            match alive_servers(api).await {
-                Ok(alive) => {
-                    self.alive = alive;
-                    return Ok(alive != self.settings.servers.len());
+            match others::unlisted(api, &self.reached.servers, &identities).await {
+                Ok(unlisted) => {
+                    self.unlisted = unlisted;
+                    return Ok(self.unlisted.is_some());
                 }
                 Err(failure) => failed = Some(failure),
             }
@@ -527,14 +529,13 @@ impl<'a> Run<'a> {
         .hint("everything is under the new key; atrest rotate resume after that drops the old one")
     }
 
-    fn stopped(&self, stop: Stop) -> Failure {
+    fn stopped(&mut self, stop: Stop) -> Failure {
         let message = match stop {
             Stop::NoServers => "there is no API server".to_owned(),
             Stop::Unlisted => {
-                return match check_count(self.alive, self.settings.servers.len()) {
-                    Err(failure) => failure,
-                    Ok(()) => Failure::stopped("the API servers are other ones"),
-                };
+                let unlisted = self.unlisted.take();
+                return unlisted
+                    .unwrap_or_else(|| Failure::stopped("the API servers are other ones"));
             }
             Stop::Window => {
                 return Failure::stopped("the maintenance window is over").hint(format!(

@@ -19,6 +19,7 @@ mod manifest;
 mod manual;
 mod matrix;
 mod observe;
+mod others;
 mod plan;
 mod plugin;
 mod poll;

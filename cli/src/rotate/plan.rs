@@ -12,13 +12,11 @@ use serde::Serialize;
 use super::counts::Counts;
 use super::enable::{self, Enablement};
 use super::matrix::{self, Matrix};
-use super::observe::{
-    Cluster, Observed, Reached, alive_servers, check_count, check_server, observe, stored_here,
-};
+use super::observe::{Cluster, Observed, Reached, check_server, observe, stored_here};
 use super::rollback::Writer;
 use super::settings::{self, Settings, To};
 use super::target::{kms_provider, no_provider_in_use, provider_in_use};
-use super::{covered, escrow, lease, static_pod};
+use super::{covered, escrow, lease, others, static_pod};
 use crate::args::{EtcdFlags, Global};
 use crate::cluster::{self, ApiServer};
 use crate::configuration::{self, Loaded};
@@ -119,6 +117,7 @@ impl Plan {
         let planned = |i| enablement.as_ref().and_then(|it| it.planned(i));
         let mut servers: Vec<Server> = Vec::new();
         let mut first = None;
+        let mut identities = Vec::new();
         for (i, server) in settings.servers.iter().enumerate() {
             let (machine, api) = (&reached.machines[i], &reached.servers[i]);
             // Asked before the file is read: a server that is down is the first thing to know.
@@ -132,6 +131,7 @@ impl Plan {
                 Some(file) => Observed::planned(file),
                 None => observe(server, machine.as_ref(), api).await?,
             };
+            identities.push(observed.identity().map(str::to_owned));
             let file = server.file.display();
             let same = servers.first().map(|first| first.file_sha256.as_str());
             let says_nothing_yet = observed.says_nothing_yet();
@@ -188,7 +188,11 @@ impl Plan {
                 "atrest rotate starts where every server has the same file; make them equal first",
             ));
         }
-        check_count(alive_servers(&reached.servers[0]).await?, servers.len())?;
+        let identities: Vec<_> = identities.iter().map(Option::as_deref).collect();
+        let listed = &reached.servers;
+        if let Some(failure) = others::unlisted(&listed[0], listed, &identities).await? {
+            return Err(failure);
+        }
         if let To::Kms { socket, .. } = &settings.to {
             kms::status(socket).await?;
         }

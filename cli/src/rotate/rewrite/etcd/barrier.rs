@@ -12,7 +12,8 @@ use crate::commands::server_failure;
 use crate::configuration::Loaded;
 use crate::etcd;
 use crate::report;
-use crate::rotate::observe::{alive_servers, same_cluster};
+use crate::rotate::observe::same_cluster;
+use crate::rotate::others::alive_servers;
 use crate::status::Failure;
 
 /// The first release whose servers say which file they have loaded.
