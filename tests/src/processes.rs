@@ -50,6 +50,9 @@ pub struct Options {
     pub etcd: &'static [&'static str],
     /// Whether each API server keeps an audit log, which kubeadm's do not.
     pub audit: bool,
+    /// Whether the API servers keep the endpoints of the Service `default/kubernetes`, at addresses that
+    /// nobody listens on.
+    pub reconciles_endpoints: bool,
     /// Further flags of each API server.
     pub api_server: &'static [&'static str],
     /// A resource that is kept in a second etcd, as `--etcd-servers-overrides` names it.
@@ -67,6 +70,7 @@ impl Default for Options {
             etcd_release: None,
             etcd: &[],
             audit: true,
+            reconciles_endpoints: false,
             api_server: &[],
             elsewhere: None,
         }
@@ -363,8 +367,13 @@ impl ControlPlane {
     fn launch(&mut self, i: usize) {
         let server = &self.servers[i];
         let pki = |name: &str| self.pki().join(name).display().to_string();
+        let (advertised, reconciler) = match self.options.reconciles_endpoints {
+            false => ("127.0.0.1".into(), "none"),
+            // No endpoint may be on loopback.
+            true => (format!("10.77.0.{}", i + 1), "lease"),
+        };
         let flags = [
-            ("advertise-address", "127.0.0.1".into()),
+            ("advertise-address", advertised),
             ("allow-privileged", "true".into()),
             ("authorization-mode", "Node,RBAC".into()),
             ("bind-address", "127.0.0.1".into()),
@@ -377,7 +386,7 @@ impl ControlPlane {
             ),
             ("encryption-provider-config-automatic-reload", "true".into()),
             // Servers on one loopback address would fight over the endpoints of `kubernetes`.
-            ("endpoint-reconciler-type", "none".into()),
+            ("endpoint-reconciler-type", reconciler.into()),
             ("etcd-cafile", pki("etcd/ca.crt")),
             ("etcd-certfile", pki("apiserver-etcd-client.crt")),
             ("etcd-keyfile", pki("apiserver-etcd-client.key")),

@@ -115,6 +115,10 @@ pub(crate) struct RotateFlags {
     /// Keep the old key readable for this long before it is dropped, such as 30m or 24h.
     #[arg(long, global = true, value_name = "DURATION", value_parser = duration)]
     pub(crate) hold: Option<std::time::Duration>,
+    /// Others may have the old key: it is not held, what is left of it in etcd is removed, and the objects and
+    /// snapshots that it opens are named.
+    #[arg(long, global = true)]
+    pub(crate) compromised: bool,
     /// Stop cleanly before this time, RFC 3339 or HH:MM of this machine, with exit status 4; the next
     /// run goes on at the object.
     #[arg(long, global = true, value_name = "TIME", value_parser = time)]

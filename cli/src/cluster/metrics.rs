@@ -83,6 +83,14 @@ impl Process {
         }
     }
 
+    /// That there was none: whichever is seen later has started since.
+    pub(crate) fn none() -> Self {
+        Self {
+            started: "0".into(),
+            reloads: 0,
+        }
+    }
+
     /// When it began, in seconds since 1970.
     pub(crate) fn start(&self) -> Option<f64> {
         self.started.parse().ok()

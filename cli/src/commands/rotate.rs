@@ -9,7 +9,7 @@ use crate::report;
 use crate::rotate::rewrite::etcd::SKIPPED;
 use crate::rotate::{
     Initial, Journal, Lock, Plan, Reached, Record, Report, Run, Settings, Window, adopt, begin,
-    certificate, init, opened, page, run_of_cluster, state_dir,
+    certificate, init, opened, page, run_of_cluster, standstill, state_dir,
 };
 use crate::status::{ExitStatus, Failure};
 
@@ -166,6 +166,11 @@ async fn roll_back(
     }
     if writer.is_plaintext() {
         ask_for_plaintext(flags)?;
+    } else if journal.is_compromised() {
+        ask_twice(
+            flags,
+            "everything would come under the key that others have: as good as plaintext",
+        )?;
     }
     journal.roll_back()?;
     drive(global, flags, window, journal, None).await
@@ -226,6 +231,21 @@ async fn drive(
     journal: Journal,
     ended: Option<&str>,
 ) -> Result<ExitStatus, Failure> {
+    match (journal.is_compromised(), flags) {
+        (false, flags) if flags.compromised => {
+            return Err(Failure::unusable("the run was begun without --compromised")
+                .hint("end it, then atrest rotate run --compromised makes another key"));
+        }
+        (true, flags) if flags.no_scrub => {
+            return Err(Failure::unusable(
+                "--no-scrub leaves in etcd what is read with the key that others have",
+            ));
+        }
+        _ => {}
+    }
+    if journal.is_rolled_back() && standstill::nobody_answers(global, &journal).await? {
+        return Err(standstill::prepare(global, flags, &window, journal).await);
+    }
     let state_dir = journal.directory();
     let has_written = journal.has_written();
     let ended: Vec<_> = ended.into_iter().collect();
@@ -246,6 +266,9 @@ async fn drive(
             proof.took,
         ))?;
         report::text(&format!("certificate: {}\n", proof.certificate.display()))?;
+        if let Some(exposed) = proof.exposed {
+            report::text(&format!("\n{exposed}"))?;
+        }
         return Ok(ExitStatus::Done);
     }
     status(global, &newest(&state_dir)?).await
@@ -263,13 +286,17 @@ async fn status(global: &Global, journal: &Journal) -> Result<ExitStatus, Failur
 
 /// The second time: `--yes` says nothing of this.
 fn ask_for_plaintext(flags: &RotateFlags) -> Result<(), Failure> {
+    ask_twice(flags, "everything would be stored in plaintext")
+}
+
+fn ask_twice(flags: &RotateFlags, what: &str) -> Result<(), Failure> {
     if flags.accept_plaintext {
         return Ok(());
     }
-    let no = || Failure::unusable("nothing was changed: everything would be stored in plaintext");
-    match confirmed(
-        "whoever can read etcd, a snapshot or a backup will read it. store it in plaintext?",
-    ) {
+    let no = || Failure::unusable(format!("nothing was changed: {what}"));
+    match confirmed(&format!(
+        "{what}. whoever can read etcd, a snapshot or a backup will read it. is that meant?"
+    )) {
         Some(true) => Ok(()),
         Some(false) => Err(no()),
         None => Err(no().hint("say --accept-plaintext where nobody can be asked")),

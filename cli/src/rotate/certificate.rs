@@ -11,6 +11,7 @@ use atrest_core::secret::Fingerprint;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::compromised::Exposed;
 use super::counts::Counts;
 use super::journal::{Journal, Record};
 use super::kept::Kept;
@@ -62,6 +63,9 @@ pub(crate) struct Certificate {
     /// What was removed of the old key; null where that was left out.
     #[serde(default)]
     scrub: Option<Scrub>,
+    /// What others could read with the old key; null where nobody said that they have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    compromised: Option<Compromised>,
     journal: Head,
     /// Of this certificate without this field, as compact JSON with its keys in order.
     #[serde(default)]
@@ -141,6 +145,14 @@ struct Scrub {
 }
 
 #[derive(Debug, Deserialize, Serialize)]
+struct Compromised {
+    #[serde(flatten)]
+    exposed: Exposed,
+    /// For people.
+    text: String,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
 struct Head {
     records: u64,
     /// Of its last line, which follows from all of them.
@@ -160,20 +172,20 @@ pub(crate) fn write(journal: &Journal) -> Result<PathBuf, Failure> {
     Ok(path)
 }
 
-fn put(path: &Path, text: &str) -> Result<(), Failure> {
+/// Returns the hash of what is there then.
+pub(super) fn put(path: &Path, text: &str) -> Result<Fingerprint, Failure> {
+    let new = Fingerprint::of(text.as_bytes());
     let old = match atrest_files::read(path) {
         Ok(bytes) => Some(bytes.fingerprint()),
         Err(error) if error.kind() == Some(std::io::ErrorKind::NotFound) => None,
         Err(error) => return Err(Failure::stopped(error)),
     };
-    if old == Some(Fingerprint::of(text.as_bytes())) {
-        return Ok(());
+    if old != Some(new) {
+        atrest_files::replace(path, text.as_bytes(), old).map_err(|error| {
+            Failure::stopped(error).hint("make room, then atrest rotate resume writes it")
+        })?;
     }
-    atrest_files::replace(path, text.as_bytes(), old).map_err(|error| {
-        Failure::stopped(error).hint(
-            "the run is done and proven; make room, then atrest rotate resume writes its certificate",
-        )
-    })
+    Ok(new)
 }
 
 impl Certificate {
@@ -216,6 +228,10 @@ impl Certificate {
             adopted: found.adopted,
             snapshots: found.snapshots,
             scrub: found.scrub,
+            compromised: Exposed::of(journal).map(|exposed| Compromised {
+                text: exposed.text(journal),
+                exposed,
+            }),
             journal: Head {
                 records: journal.records.len() as u64,
                 sha256: journal.head().to_owned(),
@@ -365,6 +381,9 @@ impl Certificate {
         }
         for namespace in &self.adopted {
             let _ = writeln!(out, "\ncreated again: namespace {}", escape(namespace));
+        }
+        if let Some(compromised) = &self.compromised {
+            let _ = write!(out, "\n{}", compromised.text);
         }
         for stop in &self.stops {
             let _ = writeln!(out, "\nstopped at {}: {}", or(&stop.at), stop.reason);

@@ -18,10 +18,11 @@ use futures::future::join_all;
 
 use self::keeping::Kept;
 use self::load::Loads;
-use self::values::not_current;
+pub(super) use self::values::not_current;
 use self::waive::Remnant;
 use super::barrier::Barrier;
 use super::certificate;
+use super::compromised::Exposed;
 use super::enable::enable;
 use super::escrow;
 use super::evidence::Written;
@@ -29,7 +30,8 @@ use super::journal::{Journal, Record};
 use super::lease::Lease;
 use super::manual;
 use super::matrix::Matrix;
-use super::observe::{Observed, Reached, alive_servers, check_count, observe};
+use super::observe::{Observed, Reached, observe};
+use super::others;
 use super::preflight::refuse_expired;
 use super::rewrite::SetAside;
 use super::settings::{Settings, To};
@@ -44,13 +46,13 @@ use crate::report;
 use crate::status::Failure;
 
 /// A census older than this is no ground to remove a key on (promise I1).
-const FRESH: Duration = Duration::from_secs(60);
+pub(super) const FRESH: Duration = Duration::from_secs(60);
 
 /// How often a server's file is brought to the same stage before somebody else is suspected.
 const WRITES: usize = 3;
 
 /// Values that are not current to name.
-const NAMED: usize = 20;
+pub(super) const NAMED: usize = 20;
 
 /// A rotation that acts.
 pub(crate) struct Run<'a> {
@@ -69,8 +71,8 @@ pub(crate) struct Run<'a> {
     remnants: Vec<Remnant>,
     /// Keys of values that the operator waives.
     to_waive: Vec<String>,
-    /// API servers that were seen to run.
-    alive: usize,
+    /// Why the servers are not all that run, when that was last looked at.
+    unlisted: Option<Failure>,
     window: Window,
     /// When the barrier was recorded, or later: when this process began.
     barrier_seen: Instant,
@@ -93,6 +95,8 @@ pub(crate) struct Proof {
     pub(crate) took: String,
     /// Where its certificate is.
     pub(crate) certificate: PathBuf,
+    /// What others read with the old key, for people.
+    pub(crate) exposed: Option<String>,
 }
 
 impl<'a> Run<'a> {
@@ -144,7 +148,7 @@ impl<'a> Run<'a> {
             set_aside: Vec::new(),
             remnants: Vec::new(),
             to_waive: flags.waive.clone(),
-            alive: 0,
+            unlisted: None,
             window,
             barrier_seen: Instant::now(),
             key_id: None,
@@ -191,6 +195,7 @@ impl<'a> Run<'a> {
                 self.enter(step.state(&facts))?;
             }
             self.loads.goes_on(step);
+            self.note_exposed(step, &observed).await?;
             match step {
                 Step::Mint => self.mint(&observed)?,
                 Step::AddRead(i) => self.push(i, &facts, &observed, Stage::Reads).await?,
@@ -336,21 +341,22 @@ impl<'a> Run<'a> {
         Ok((facts, observed))
     }
 
-    /// Whether API servers run that are not listed: by the identity Leases, as any server shows them.
+    /// Whether API servers run that are not listed, as any server shows it.
     async fn look_for_others(
         &mut self,
         observed: &[Observed],
         servers: &[ServerFacts],
     ) -> Result<bool, Failure> {
         let mut failed = None;
+        let identities: Vec<_> = observed.iter().map(Observed::identity).collect();
         for (api, seen) in self.reached.servers.iter().zip(observed) {
             if seen.process().is_none() {
                 continue;
             }
-            match alive_servers(api).await {
-                Ok(alive) => {
-                    self.alive = alive;
-                    return Ok(alive != self.settings.servers.len());
+            match others::unlisted(api, &self.reached.servers, &identities).await {
+                Ok(unlisted) => {
+                    self.unlisted = unlisted;
+                    return Ok(self.unlisted.is_some());
                 }
                 Err(failure) => failed = Some(failure),
             }
@@ -546,14 +552,13 @@ impl<'a> Run<'a> {
         .hint("everything is under the new key; atrest rotate resume after that drops the old one")
     }
 
-    fn stopped(&self, stop: Stop) -> Failure {
+    fn stopped(&mut self, stop: Stop) -> Failure {
         let message = match stop {
             Stop::NoServers => "there is no API server".to_owned(),
             Stop::Unlisted => {
-                return match check_count(self.alive, self.settings.servers.len()) {
-                    Err(failure) => failure,
-                    Ok(()) => Failure::stopped("the API servers are other ones"),
-                };
+                let unlisted = self.unlisted.take();
+                return unlisted
+                    .unwrap_or_else(|| Failure::stopped("the API servers are other ones"));
             }
             Stop::Window => {
                 return Failure::stopped("the maintenance window is over").hint(format!(
@@ -600,6 +605,7 @@ impl<'a> Run<'a> {
         }
         let certificate = certificate::write(&self.journal)?;
         Ok(Proof {
+            exposed: Exposed::of(&self.journal).map(|it| it.text(&self.journal)),
             under,
             took,
             run: self.journal.run,

@@ -8,6 +8,7 @@ use atrest_core::rotation::State;
 
 use self::chart::Bar;
 use super::certificate::Certificate;
+use super::compromised::Exposed;
 use super::journal::{Journal, Record};
 use super::kept::Kept;
 
@@ -35,6 +36,10 @@ pub(crate) fn page(journal: &Journal) -> String {
         span(told.end - told.start),
         moment(told.start)
     );
+    if let Some(exposed) = Exposed::of(journal) {
+        let text = escape(&exposed.text(journal));
+        section(&mut out, "Compromised key", &format!("<pre>{text}</pre>\n"));
+    }
     section(&mut out, "States over time", &told.states());
     section(&mut out, "Objects rewritten a second", &told.rewriting());
     section(

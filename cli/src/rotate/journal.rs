@@ -14,6 +14,7 @@ use atrest_core::rotation::chain::Local;
 use atrest_core::secret::{Fingerprint, SecretBytes};
 use serde::{Deserialize, Serialize};
 
+use super::compromised::Exposed;
 use super::counts::Counts;
 use super::escrow;
 use super::kept::Kept;
@@ -143,6 +144,8 @@ pub(crate) enum Record {
         #[serde(default)]
         resources: Vec<Counts>,
     },
+    /// Others have the old key: what is known to have been under it.
+    Exposed(Exposed),
     /// Why a process of the run ended before the run did.
     Stopped { reason: String },
     /// From here on it goes back to what wrote before.
@@ -497,6 +500,12 @@ impl Journal {
             true => Ok(()),
             false => self.append(Record::RolledBack),
         }
+    }
+
+    /// Whether others have the old key.
+    pub(crate) fn is_compromised(&self) -> bool {
+        self.settings()
+            .is_some_and(|(settings, _)| settings.compromised)
     }
 
     /// As whom the run holds the cluster's Lease.

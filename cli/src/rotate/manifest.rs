@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use atrest_core::at_rest::Census;
 use atrest_core::encryption_config::EncryptionConfiguration;
 use atrest_core::rotation::Snapshot;
 use atrest_core::secret::Fingerprint;
@@ -85,7 +86,7 @@ impl Entry {
             sha256: sha256.to_string(),
             revision: counted.revision,
             cluster_uid: counted.cluster_uid.clone(),
-            encrypted: path.extension().is_some_and(|it| it == "age"),
+            encrypted: is_encrypted(path),
             plaintext: counted.census.count(atrest_core::at_rest::State::Plaintext),
             keys: keys.into_iter().collect(),
         }
@@ -106,6 +107,39 @@ fn fingerprint(
         .flat_map(|it| it.keys());
     let key = keys.find(|key| Some(&*key.name) == name)?;
     Some(key.secret.fingerprint().to_string())
+}
+
+pub(super) fn is_encrypted(path: &Path) -> bool {
+    path.extension().is_some_and(|it| it == "age")
+}
+
+/// The snapshots that are listed in a directory, open to whoever has one of the keys that a census found under
+/// other ones than its first.
+pub(super) fn opened_by(
+    dir: &Path,
+    census: &Census,
+    configuration: &EncryptionConfiguration,
+) -> Result<Vec<String>, Failure> {
+    let path = dir.join(NAME);
+    let manifest: Manifest = match atrest_files::read(&path) {
+        Ok(bytes) => serde_json::from_slice(bytes.expose()).map_err(|_| {
+            Failure::stopped(format!("{}: it is no {SCHEMA}", path.display()))
+                .hint("move it away or mend it, then atrest rotate resume")
+        })?,
+        Err(error) if error.kind() == Some(std::io::ErrorKind::NotFound) => return Ok(Vec::new()),
+        Err(error) => return Err(Failure::stopped(error)),
+    };
+    let stale = census.not_current.iter().map(|value| Key {
+        provider: value.provider.clone(),
+        key: value.key_name.clone(),
+        fingerprint: fingerprint(configuration, &value.provider, value.key_name.as_deref()),
+    });
+    let stale: BTreeSet<_> = stale.filter(|key| key.provider != "identity").collect();
+    let open = manifest.snapshots.iter().filter(|it| !it.encrypted);
+    let open = open.filter(|it| it.keys.iter().any(|key| stale.contains(key)));
+    Ok(open
+        .map(|it| dir.join(&it.file).display().to_string())
+        .collect())
 }
 
 /// Adds a snapshot, in place of one of the same name.

@@ -13,7 +13,7 @@ use super::stage_of;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Asked {
     pub(super) sha256: String,
-    stage: Stage,
+    pub(super) stage: Stage,
 }
 
 impl Asked {

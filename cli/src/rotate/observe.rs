@@ -180,6 +180,11 @@ impl Observed {
         self.metrics.as_ref()?.loaded_config.as_deref()
     }
 
+    /// Whom its metrics say that it is.
+    pub(super) fn identity(&self) -> Option<&str> {
+        self.metrics.as_ref()?.identity.as_deref()
+    }
+
     /// The process that answered, if any did.
     pub(crate) fn process(&self) -> Option<&Process> {
         self.metrics.as_ref().map(|it| &it.process)
@@ -239,56 +244,4 @@ pub(super) async fn check_server(api: &ApiServer, name: &str) -> Result<(), Fail
             _ => failure.hint("every API server has to run while keys are rotated"),
         }
     })
-}
-
-/// An API server that is not on the list would go on writing with the old key.
-pub(super) fn check_count(alive: usize, listed: usize) -> Result<(), Failure> {
-    if alive != listed {
-        return Err(Failure::unusable(format!(
-            "the cluster has {alive} API servers, and {listed} are listed"
-        ))
-        .hint(
-            "list all of them, each once: one that is forgotten goes on writing with the old key. One \
-             that was taken away keeps its Lease in kube-system for an hour",
-        ));
-    }
-    Ok(())
-}
-
-/// The API servers that keep their identity Lease alive. Those of one machine share it.
-pub(super) async fn alive_servers(api: &ApiServer) -> Result<usize, Failure> {
-    #[derive(serde::Deserialize)]
-    struct Leases {
-        items: Vec<Lease>,
-    }
-    #[derive(serde::Deserialize)]
-    struct Lease {
-        spec: Spec,
-    }
-    #[derive(serde::Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Spec {
-        renew_time: Option<jiff::Timestamp>,
-        lease_duration_seconds: Option<i64>,
-    }
-
-    let path = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases\
-                ?labelSelector=apiserver.kubernetes.io%2Fidentity%3Dkube-apiserver";
-    let leases: Leases = api.json(path).await.map_err(|error| {
-        Failure::unread(format!("cannot list the API servers' identity Leases: {error}"))
-            .hint("without them a forgotten API server would not be seen; use an administrator's kubeconfig")
-    })?;
-    // By the newest renewal, which is that of a server that answers, and not by a clock of ours.
-    let renewed = |lease: &Lease| lease.spec.renew_time.map(jiff::Timestamp::as_second);
-    let newest = leases
-        .items
-        .iter()
-        .filter_map(renewed)
-        .max()
-        .unwrap_or_default();
-    let is_alive = |lease: &&Lease| {
-        let seconds = lease.spec.lease_duration_seconds.unwrap_or_default();
-        renewed(lease).is_some_and(|renewed| newest - renewed <= seconds)
-    };
-    Ok(leases.items.iter().filter(is_alive).count())
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use atrest_core::at_rest::{Census, State as ValueState};
-use atrest_core::encryption_config::Key;
+use atrest_core::encryption_config::{EncryptionConfiguration, Key, ResourceEntry};
 use atrest_core::rotation::chain::{Local, Selection, Stage, Target, describe};
 use atrest_core::secret::SecretBytes;
 use serde::Serialize;
@@ -13,16 +13,14 @@ use super::counts::Counts;
 use super::enable::{self, Enablement};
 use super::kept::named;
 use super::matrix::{self, Matrix};
-use super::observe::{
-    Cluster, Observed, Reached, alive_servers, check_count, check_server, observe, stored_here,
-};
+use super::observe::{Cluster, Observed, Reached, check_server, observe, stored_here};
 use super::preflight::{Preflight, Work, refuse_expired};
 use super::rewrite::{Found, List};
 use super::rollback::Writer;
 use super::settings::{self, Settings, To};
 use super::target::{kms_provider, no_provider_in_use, provider_in_use};
 use super::waiver::{Poison, Readers};
-use super::{covered, escrow, hand, lease, static_pod};
+use super::{covered, escrow, hand, lease, others, static_pod};
 use crate::args::{EtcdFlags, Global, Orphans, RotateFlags};
 use crate::cluster::{self, ApiResource, ApiServer};
 use crate::commands::server_failure;
@@ -47,6 +45,8 @@ pub(crate) struct Plan {
     snapshots: Option<String>,
     /// Whether etcd is compacted and defragmented at the end.
     scrub: bool,
+    /// Whether others have the old key.
+    compromised: bool,
     load_waits: usize,
     /// What canaries are made of; none where no rotated resource is fit for it.
     canaries: Option<String>,
@@ -140,6 +140,7 @@ impl Plan {
         let planned = |i| enablement.as_ref().and_then(|it| it.planned(i));
         let mut servers: Vec<Server> = Vec::new();
         let mut first = None;
+        let mut identities = Vec::new();
         for (i, server) in settings.servers.iter().enumerate() {
             let (machine, api) = (&reached.machines[i], &reached.servers[i]);
             // Asked before the file is read: a server that is down is the first thing to know.
@@ -153,6 +154,7 @@ impl Plan {
                 Some(file) => Observed::planned(file),
                 None => observe(server, machine.as_ref(), api).await?,
             };
+            identities.push(observed.identity().map(str::to_owned));
             let file = server.file.display();
             let same = servers.first().map(|first| first.file_sha256.as_str());
             let says_nothing_yet = observed.says_nothing_yet();
@@ -222,7 +224,11 @@ impl Plan {
                 "atrest rotate starts where every server has the same file; make them equal first",
             ));
         }
-        check_count(alive_servers(&reached.servers[0]).await?, servers.len())?;
+        let identities: Vec<_> = identities.iter().map(Option::as_deref).collect();
+        let listed = &reached.servers;
+        if let Some(failure) = others::unlisted(&listed[0], listed, &identities).await? {
+            return Err(failure);
+        }
         if let To::Kms { socket, .. } = &settings.to {
             kms::status(socket).await?;
         }
@@ -270,6 +276,9 @@ impl Plan {
             .hint("atrest-kms keyring add and activate give it another one"));
         }
         refuse_plaintext(settings, &census, &target)?;
+        if settings.compromised {
+            refuse_what_stays(&selection, &file.configuration, &target)?;
+        }
         let api = &reached.servers[0];
         let (etcd, prefix) = (&mut reached.etcd, etcd_flags.prefix());
         let covered = covered::covered(&selection, &file.configuration, api, etcd, prefix).await?;
@@ -307,6 +316,7 @@ impl Plan {
                 .as_ref()
                 .map(|dir| dir.display().to_string()),
             scrub: settings.scrub,
+            compromised: settings.compromised,
             decrypts: matches!(target, Target::Identity),
             enablement,
             load_waits: if in_place {
@@ -463,6 +473,15 @@ impl Plan {
             None => "no snapshot of etcd is made: snapshots.dir names no place\n".to_owned(),
             Some(dir) => format!("a snapshot of etcd before and one after are kept in {dir}\n"),
         };
+        if self.compromised {
+            let encrypted = self.resources.iter().map(|it| it.total - it.plaintext);
+            let _ = writeln!(
+                out,
+                "others have the old key: {} values are under it or an older one, and will be listed; what they \
+                 hold has to be changed besides",
+                encrypted.sum::<u64>()
+            );
+        }
         out += match self.scrub {
             true => {
                 "at the end etcd's history is removed, and its members are defragmented in turn\n"
@@ -498,7 +517,7 @@ async fn says_nothing_ever(api: &ApiServer) -> Result<bool, Failure> {
 /// The target as far as it is known before the key is minted.
 fn shown_target(
     settings: &Settings,
-    configuration: &atrest_core::encryption_config::EncryptionConfiguration,
+    configuration: &EncryptionConfiguration,
 ) -> Result<Target, Failure> {
     let local = match &settings.to {
         To::Kms { name, socket } => return Ok(Target::Kms(kms_provider(name, socket))),
@@ -583,6 +602,35 @@ fn refuse_plaintext(settings: &Settings, census: &Census, target: &Target) -> Re
         "name escrow.recipients, to whom it is encrypted; say --plaintext-snapshot where plaintext is \
          meant; or leave snapshots.dir out. Nothing was changed",
     ))
+}
+
+/// A key that others have must not stay with what is not rotated.
+fn refuse_what_stays(
+    selection: &Selection,
+    now: &EncryptionConfiguration,
+    target: &Target,
+) -> Result<(), Failure> {
+    let only = selection.advance(now, target, Stage::Only);
+    let only = only.map_err(Failure::unusable)?;
+    let keys = |entry: &ResourceEntry| -> Vec<Key> {
+        let providers = entry.providers.iter();
+        providers.flat_map(|it| it.keys()).cloned().collect()
+    };
+    let rotated = now.resources.iter().filter(|it| selection.is_of(it));
+    let leave: Vec<_> = rotated.flat_map(keys).collect();
+    let is_left = |key: &Key| leave.iter().any(|it| it.secret == key.secret);
+    match only
+        .resources
+        .iter()
+        .find(|it| keys(it).iter().any(is_left))
+    {
+        None => Ok(()),
+        Some(entry) => Err(Failure::unusable(format!(
+            "the key that others have stays with {}",
+            entry.resources.join(", ")
+        ))
+        .hint("rotate all that it writes in one run: leave --resource and resources out")),
+    }
 }
 
 /// What nobody can read cannot be rewritten; it would keep the old key in the file for ever.

@@ -83,13 +83,26 @@ impl Writer {
         settings: &Settings,
         machines: &[Option<Machine>],
     ) -> Result<Target, Failure> {
+        let mut files = Vec::new();
+        for (server, machine) in settings.servers.iter().zip(machines) {
+            if let Some(machine) = machine {
+                files.push(load(machine, server).await?.configuration);
+            }
+        }
+        self.find_in(settings, &files.iter().collect::<Vec<_>>())
+    }
+
+    /// The same, of files that were read.
+    pub(super) fn find_in(
+        &self,
+        settings: &Settings,
+        files: &[&EncryptionConfiguration],
+    ) -> Result<Target, Failure> {
         if self.is_plaintext() {
             return Ok(Target::Identity);
         }
-        for (server, machine) in settings.servers.iter().zip(machines) {
-            let Some(machine) = machine else { continue };
-            let file = load(machine, server).await?;
-            let entries = file.configuration.resources.iter();
+        for file in files {
+            let entries = file.resources.iter();
             let providers = entries.flat_map(|entry| &entry.providers);
             if let Some(target) = providers.filter_map(|it| self.among(it)).next() {
                 return Ok(target);

@@ -50,6 +50,9 @@ pub(crate) struct Settings {
     /// What becomes of objects whose namespace is gone.
     #[serde(default)]
     pub(crate) orphans: Orphans,
+    /// Whether others have the old key.
+    #[serde(default)]
+    pub(crate) compromised: bool,
 }
 
 /// One API server.
@@ -378,6 +381,9 @@ impl File {
                     .hint("to one of aescbc, aesgcm, secretbox, kms, identity"));
             }
         };
+        if flags.compromised {
+            refuse_with_compromised(flags, &to)?;
+        }
         let or = |flag: &Option<PathBuf>, file: Option<PathBuf>| flag.clone().or(file);
         let etcd = Etcd {
             endpoints: match flags.etcd.endpoints.is_empty() {
@@ -424,6 +430,7 @@ impl File {
             plaintext_snapshots: flags.plaintext_snapshot,
             scrub: !flags.no_scrub,
             orphans: flags.orphans.unwrap_or_default(),
+            compromised: flags.compromised,
         })
     }
 
@@ -473,6 +480,20 @@ impl File {
             )),
         }
     }
+}
+
+/// Whatever would leave others who have the old key with more than they have.
+fn refuse_with_compromised(flags: &RotateFlags, to: &To) -> Result<(), Failure> {
+    let what = match (flags.hold, flags.no_scrub, to) {
+        (Some(_), ..) => "--hold keeps in use",
+        (_, true, _) => "--no-scrub leaves in etcd what is read with",
+        (.., To::Identity) => "plaintext is no better than",
+        _ => return Ok(()),
+    };
+    Err(
+        Failure::unusable(format!("{what} the key that others have"))
+            .hint("--compromised goes with none of --hold, --no-scrub and --to identity"),
+    )
 }
 
 impl FileServer {

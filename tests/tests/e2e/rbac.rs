@@ -51,12 +51,16 @@ fn apply(plane: &ControlPlane, rights: &Path) {
 }
 
 fn await_right(plane: &ControlPlane, verb: &str, what: &str, expected: &str) {
+    let namespace = match what.starts_with("endpointslices") {
+        true => "--namespace=default",
+        false => "--namespace=kube-system",
+    };
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let output = plane
             .kubectl(0)
             .args(["auth", "can-i", verb, what, "--as", ACCOUNT])
-            .args(["--namespace=kube-system"])
+            .arg(namespace)
             .output()
             .unwrap();
         if String::from_utf8_lossy(&output.stdout).trim() == expected {
@@ -147,6 +151,11 @@ async fn the_examples_rights_are_enough_and_each_is_needed() {
             "get",
             "atrest-rotation",
             "leases.coordination.k8s.io/atrest-rotation",
+        ),
+        (
+            "get",
+            "endpointslices",
+            "endpointslices.discovery.k8s.io/kubernetes",
         ),
         ("get", "/metrics", "/metrics"),
         ("get", "namespaces", "namespaces/kube-system"),

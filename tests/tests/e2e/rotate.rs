@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use atrest_tests::atrest::{self, Ended};
@@ -29,6 +30,29 @@ pub(crate) fn key_names(file: &Path) -> Vec<String> {
     names
         .map(|name| name.trim().trim_matches('"').to_owned())
         .collect()
+}
+
+/// Values under a key of secretbox.
+pub(crate) fn under(plane: &ControlPlane, key: &str) -> usize {
+    let prefix = format!("k8s:enc:secretbox:v1:{key}:");
+    let values = stored_values::secrets(plane);
+    let values = values.values();
+    values
+        .filter(|it| it.starts_with(prefix.as_bytes()))
+        .count()
+}
+
+/// Kills a run as soon as something is so.
+pub(crate) fn kill_when(run: &mut Command, is_so: impl Fn() -> bool) {
+    let run = run.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut run = run.spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(180);
+    while !is_so() {
+        assert!(run.try_wait().unwrap().is_none(), "it ended before");
+        assert!(Instant::now() < deadline, "it never came so far");
+    }
+    run.kill().unwrap();
+    run.wait().unwrap();
 }
 
 /// Seconds from each write of a file until its server had loaded it.

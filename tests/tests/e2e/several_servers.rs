@@ -155,3 +155,69 @@ async fn servers_that_go_back_or_appear_strand_nothing() {
     rotated.resume(&[]);
     rotated.assert_done(2).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_nobody_listed_is_named() {
+    let plane = ControlPlane::start(Options {
+        servers: 2,
+        reconciles_endpoints: true,
+        ..Options::default()
+    });
+    let kubectl = |words: &str| {
+        let output = plane.kubectl(0).args(words.split(' ')).output().unwrap();
+        assert!(output.status.success(), "{words}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let slice =
+        "get endpointslice kubernetes -o jsonpath={.endpoints[*].addresses} --ignore-not-found";
+    while kubectl(slice).matches("10.77.0.").count() < 2 {
+        assert!(Instant::now() < deadline, "no endpoints");
+    }
+    let plan = |plane: &ControlPlane, file: &Path| -> Ended {
+        let mut command = atrest::rotate_by(plane, file, "plan", &["--to", "secretbox"]);
+        command.output().unwrap().into()
+    };
+    let file = atrest::rotation_yaml(&plane, 1, "");
+    let told = "the cluster has 2 API servers, and 1 are listed: atrest-cp2 is not among these";
+    let refused = plan(&plane, &file).expect(2);
+    assert!(refused.stderr.contains(told), "{}", refused.stderr);
+    atrest::rotation_yaml(&plane, 2, "");
+    plan(&plane, &file).expect(0);
+
+    // The same server under two addresses.
+    let text = fs::read_to_string(&file).unwrap();
+    let [first, second] = [0, 1].map(|i| plane.servers[i].url.clone());
+    let alias = first.replace("127.0.0.1", "localhost");
+    fs::write(&file, text.replace(&second, &alias)).unwrap();
+    let told = "the cluster has 2 API servers, and 2 are listed: atrest-cp2 is not among these";
+    let refused = plan(&plane, &file).expect(2);
+    assert!(refused.stderr.contains(told), "{}", refused.stderr);
+}
+
+/// Where somebody else keeps the endpoints.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_is_no_listed_server_is_named() {
+    let plane = ControlPlane::start(Options::default());
+    let manifest = plane.directory().join("slice.yaml");
+    let plan = |addresses: &[&str]| -> Ended {
+        let endpoints = addresses.iter().map(|it| format!("{{addresses: [{it}]}}"));
+        let endpoints = endpoints.collect::<Vec<_>>().join(", ");
+        let text = format!(
+            "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\n\
+             metadata: {{name: kubernetes, namespace: default}}\nendpoints: [{endpoints}]\n"
+        );
+        fs::write(&manifest, text).unwrap();
+        let mut kubectl = plane.kubectl(0);
+        let apply = kubectl.args(["apply", "--filename"]).arg(&manifest);
+        assert!(apply.output().unwrap().status.success());
+        let plan = atrest::rotate(&plane, "plan", &["--to", "secretbox"]);
+        { plan }.output().unwrap().into()
+    };
+    // One is the server, by a balancer's address perhaps.
+    plan(&["10.77.0.8"]).expect(0);
+    let refused = plan(&["10.77.0.8", "10.77.0.9"]).expect(2);
+    let told =
+        "default/kubernetes has 2 API servers, and 1 are listed: 10.77.0.8, 10.77.0.9 is not";
+    assert!(refused.stderr.contains(told), "{}", refused.stderr);
+}

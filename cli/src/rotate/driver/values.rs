@@ -3,12 +3,15 @@
 use std::time::Instant;
 
 use atrest_core::at_rest::{Census, State};
-use atrest_core::rotation::chain::Target;
+use atrest_core::rotation::Step;
+use atrest_core::rotation::chain::{Stage, Target};
 
+use super::super::compromised;
 use super::super::counts::Counts;
 use super::super::covered;
 use super::super::hand::{self, Hand, Means, Task};
 use super::super::journal::Record;
+use super::super::manifest;
 use super::super::observe::{Observed, Reached, stored_here};
 use super::{FRESH, NAMED, Run, first_file, now};
 use crate::args::EtcdFlags;
@@ -171,6 +174,48 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Where others have the old key: what is under it before anything is changed, and at each rewrite what came
+    /// under it since.
+    pub(super) async fn note_exposed(
+        &mut self,
+        step: Step,
+        observed: &[Observed],
+    ) -> Result<(), Failure> {
+        let (true, false, Some(target)) = (
+            self.settings.compromised,
+            self.journal.is_rolled_back() || matches!(step, Step::Stop(_)),
+            &self.target,
+        ) else {
+            return Ok(());
+        };
+        if step != Step::Rewrite && compromised::is_noted(&self.journal) {
+            return Ok(());
+        }
+        let now = &first_file(observed)?.configuration;
+        let configuration = self.selection(now)?.advance(now, target, Stage::Writes);
+        let configuration = configuration.map_err(Failure::unusable)?;
+        let selection = self.selection(&configuration)?;
+        let key_ids = self.key_ids(&configuration).await?;
+        let flags = EtcdFlags::from(&self.settings.etcd);
+        let named = covered::named(&selection);
+        let question = Question::of_rotation(
+            flags.prefix(),
+            &selection,
+            &named,
+            &configuration,
+            &key_ids,
+            usize::MAX,
+        );
+        let census = etcd::census(&mut self.reached.etcd, &question, None)
+            .await?
+            .census;
+        let snapshots = match &self.settings.snapshots {
+            Some(dir) => manifest::opened_by(dir, &census, &configuration)?,
+            None => Vec::new(),
+        };
+        compromised::note(&mut self.journal, flags.prefix(), &census, snapshots)
+    }
+
     fn stopped_by_server(&self, api: &ApiServer, error: &cluster::Error) -> Failure {
         Failure::stopped(format!("{} stopped the rewrite: {error}", api.url())).hint(format!(
             "{}; atrest rotate resume goes on",
@@ -179,6 +224,6 @@ impl Run<'_> {
     }
 }
 
-pub(super) fn not_current(census: &Census) -> u64 {
+pub(in super::super) fn not_current(census: &Census) -> u64 {
     census.total() - census.settled() - census.count(State::Unread)
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use atrest_core::encryption_config::{Manifest, Provider};
 
 use self::cluster::{Endpoint, endpoints};
-use super::observe::alive_servers;
+use super::others::alive_servers;
 use super::reload::Reload;
 use super::settings::Server;
 use super::static_pod;

@@ -11,7 +11,8 @@ use crate::commands::server_failure;
 use crate::configuration::Loaded;
 use crate::etcd;
 use crate::report;
-use crate::rotate::observe::{alive_servers, same_cluster};
+use crate::rotate::observe::same_cluster;
+use crate::rotate::others::alive_servers;
 use crate::status::Failure;
 
 /// The first release whose servers write KMS v2 values under a seed.
