@@ -5,8 +5,10 @@
 #![forbid(unsafe_code)]
 
 pub mod at_rest;
+pub mod check;
 pub mod encryption_config;
 pub mod etcd;
 pub mod keyring;
+mod page;
 pub mod rotation;
 pub mod secret;

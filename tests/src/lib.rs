@@ -8,8 +8,10 @@
 pub mod atrest;
 pub mod binaries;
 pub mod etcd;
+pub mod issuer;
 pub mod judge;
 pub mod keeper;
+pub mod kubeadm;
 pub mod memory_image;
 pub mod nodes;
 pub mod packages;

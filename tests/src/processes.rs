@@ -239,6 +239,11 @@ impl ControlPlane {
         command
     }
 
+    /// Whether its API servers say which EncryptionConfiguration they have loaded.
+    pub fn tells_hashes(&self) -> bool {
+        !self.options.before_hashes
+    }
+
     /// Gives an EncryptionConfiguration to an API server and waits until it says that it runs with it.
     #[track_caller]
     pub fn load(&self, server: usize, content: &[u8]) {
@@ -247,11 +252,14 @@ impl ControlPlane {
             log,
             ..
         } = &self.servers[server];
+        if !self.tells_hashes() && fs::read(encryption_config).is_ok_and(|now| now == content) {
+            return;
+        }
         let before = self.metrics(server);
         fs::write(encryption_config, content).expect("our directory");
         let hash = HEXLOWER.encode(&Sha256::digest(content));
         let loaded = format!("hash=\"sha256:{hash}\"}} 1");
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(90);
         loop {
             let now = self.metrics(server);
             let is_loaded = match now.contains("last_config_info{") {
@@ -268,7 +276,9 @@ impl ControlPlane {
 
     fn metrics(&self, server: usize) -> String {
         let mut kubectl = self.kubectl(server);
-        let metrics = kubectl.args(["get", "--raw=/metrics"]).output();
+        let of = "/metrics?name%5B%5D=apiserver_encryption_config_controller";
+        let raw = format!("--raw={of}_last_config_info&name%5B%5D={RELOADS}");
+        let metrics = kubectl.args(["get", &raw]).output();
         let metrics = metrics.expect("kubectl was built").stdout;
         String::from_utf8_lossy(&metrics).into_owned()
     }
@@ -518,7 +528,7 @@ pub fn install_crypto_provider() {
 
 /// Ports that nobody listens on. They are asked for outside of the range from which the kernel takes one
 /// for each connection that somebody makes: one of those could be taken before the server listens.
-pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
+pub fn free_ports<const N: usize>() -> [u16; N] {
     const RANGE: u32 = 12_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -667,12 +677,12 @@ fn start(keeper: &Keeper, command: &mut Command, log: &Path) -> Process {
 }
 
 /// What counts files that were loaded, before Kubernetes 1.34 and since 1.30.
-fn reloads(metrics: &str) -> Vec<&str> {
-    const COUNTER: &str = "apiserver_encryption_config_controller_automatic_reloads_total";
+const RELOADS: &str = "apiserver_encryption_config_controller_automatic_reloads_total";
 
+fn reloads(metrics: &str) -> Vec<&str> {
     let lines = metrics.lines();
     lines
-        .filter(|line| line.starts_with(COUNTER) && line.contains("success"))
+        .filter(|line| line.starts_with(RELOADS) && line.contains("success"))
         .collect()
 }
 

@@ -1,5 +1,6 @@
 //! The command line as it is typed.
 
+mod check;
 mod decrypt;
 mod etcd;
 mod explain;
@@ -14,12 +15,13 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::check::{Certificates, Check, CheckAction};
 pub(crate) use self::decrypt::Decrypt;
 pub(crate) use self::etcd::EtcdFlags;
 pub(crate) use self::explain::Explain;
 pub(crate) use self::generate::{Generate, GenerateProvider};
 pub(crate) use self::reencrypt::{Engine, Pace, Reencrypt};
-pub(crate) use self::rotate::{Init, Rotate, RotateAction, RotateFlags};
+pub(crate) use self::rotate::{Init, Orphans, Rotate, RotateAction, RotateFlags};
 pub(crate) use self::servers::{Servers, ServersAction, ServersFlags};
 pub(crate) use self::validate::Validate;
 pub(crate) use self::verify::{KmsSocket, Verify};
@@ -87,6 +89,7 @@ pub(crate) enum Color {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Check(Check),
     Decrypt(Box<Decrypt>),
     Explain(Explain),
     Generate(Generate),

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
 
 use super::reencrypt::{Engine, Pace};
 use super::{EtcdFlags, KmsSocket};
@@ -95,6 +96,15 @@ pub(crate) struct RotateFlags {
     /// Leave etcd's history and the free pages of its databases as they are at the end.
     #[arg(long, global = true)]
     pub(crate) no_scrub: bool,
+    /// What becomes of objects whose namespace is gone and that are under the old key: they are named and
+    /// keep it, their namespaces are created again and left, or they are deleted in etcd
+    /// [default: report].
+    #[arg(long, global = true, value_enum, value_name = "WHAT")]
+    pub(crate) orphans: Option<Orphans>,
+    /// The etcd key of a value that nobody can decrypt, such as /registry/secrets/NAMESPACE/NAME: the old
+    /// key's removal does not wait for it; repeatable.
+    #[arg(long, global = true, value_name = "KEY")]
+    pub(crate) waive: Vec<String>,
     /// Do not ask before the first change.
     #[arg(long, short = 'y', global = true)]
     pub(crate) yes: bool,
@@ -128,6 +138,19 @@ pub(crate) struct RotateFlags {
     pub(crate) pace: Pace,
     #[command(flatten)]
     pub(crate) etcd: EtcdFlags,
+}
+
+/// What becomes of objects whose namespace is gone.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Orphans {
+    /// They are named; those that no API server writes again keep the old key.
+    #[default]
+    Report,
+    /// Their namespaces are created again, and left.
+    Adopt,
+    /// They are deleted in etcd, after their stored bytes are kept.
+    Purge,
 }
 
 /// It becomes part of file names.

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use atrest_proto::metadata;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use http::{Request, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
@@ -16,7 +18,7 @@ use serde::Deserialize;
 use tower::{BoxError, ServiceBuilder};
 
 use super::envelope;
-use super::metrics::Metrics;
+use super::metrics::{self, Metrics};
 use crate::args::Global;
 use crate::status::{Failure, innermost};
 
@@ -148,6 +150,24 @@ impl ApiServer {
         Self::from_config(config(global).await?)
     }
 
+    /// The client certificate that the kubeconfig shows, in PEM, if it shows one.
+    pub(crate) async fn client_certificate(global: &Global) -> Result<Option<Vec<u8>>, Failure> {
+        let user = config(global).await?.auth_info;
+        if let Some(data) = user.client_certificate_data {
+            let pem = BASE64_STANDARD.decode(data).map_err(|_| {
+                Failure::unusable("the kubeconfig's client-certificate-data is no base64")
+            })?;
+            return Ok(Some(pem));
+        }
+        match user.client_certificate {
+            Some(path) => {
+                let pem = atrest_files::read(Path::new(&path)).map_err(Failure::unusable)?;
+                Ok(Some(pem.expose().to_vec()))
+            }
+            None => Ok(None),
+        }
+    }
+
     /// Another server of the same cluster, with the same credentials.
     pub(crate) async fn connect_to(
         global: &Global,
@@ -228,7 +248,7 @@ impl ApiServer {
 
     /// What the process that answers says of itself.
     pub(crate) async fn metrics(&self) -> Result<Metrics, Error> {
-        Ok(Metrics::parse(&self.text("/metrics").await?))
+        Ok(Metrics::parse(&self.text(&metrics::path()).await?))
     }
 
     pub(super) async fn send(

@@ -15,6 +15,15 @@ pub(crate) struct ApiResource {
 }
 
 impl ApiResource {
+    #[cfg(test)]
+    pub(super) fn of(base: &str, plural: &str) -> Self {
+        Self {
+            base: base.into(),
+            plural: plural.into(),
+            namespaced: true,
+        }
+    }
+
     /// The list of all objects, of all namespaces.
     pub(super) fn list_path(&self) -> String {
         format!("{}/{}", self.base, self.plural)

@@ -1,17 +1,22 @@
 //! `atrest explain`
 
+use atrest_core::check;
 use atrest_core::encryption_config::Rule;
 
 use crate::args::{Explain, Global};
 use crate::report;
-use crate::report::explain::Report;
+use crate::report::explain::{Page, Report};
 use crate::status::{ExitStatus, Failure};
 
 /// Runs the command.
 pub(crate) fn run(global: &Global, arguments: &Explain) -> Result<ExitStatus, Failure> {
     let report = match &arguments.id {
-        None => Report::new(Rule::all()),
-        Some(id) => Report::new([Rule::find(id).ok_or_else(|| unknown(id))?]),
+        None => Report::new(
+            Rule::all()
+                .map(Page::from)
+                .chain(check::Rule::all().map(Page::from)),
+        ),
+        Some(id) => Report::new([page(id).ok_or_else(|| unknown(id))?]),
     };
     let is_one = arguments.id.is_some();
     report::render(global.output, &report, || match is_one {
@@ -19,6 +24,11 @@ pub(crate) fn run(global: &Global, arguments: &Explain) -> Result<ExitStatus, Fa
         false => report.table(),
     })?;
     Ok(ExitStatus::Done)
+}
+
+fn page(id: &str) -> Option<Page> {
+    let of_check = || check::Rule::find(id).map(Page::from);
+    Rule::find(id).map(Page::from).or_else(of_check)
 }
 
 fn unknown(id: &str) -> Failure {

@@ -1,5 +1,6 @@
 //! One file a command, mirroring the command line.
 
+mod check;
 mod decrypt;
 mod explain;
 mod generate;
@@ -28,6 +29,7 @@ pub(crate) fn run(args: Args) -> Result<ExitStatus, Failure> {
         return Err(report::only_for_rotate());
     }
     match &args.command {
+        Command::Check(check) => check::run(global, check),
         Command::Decrypt(decrypt) => wait(decrypt::run(global, decrypt)),
         Command::Explain(explain) => explain::run(global, explain),
         Command::Generate(generate) => generate::run(global, generate),

@@ -25,8 +25,13 @@ pub(crate) async fn run(global: &Global, arguments: &Rotate) -> Result<ExitStatu
         RotateAction::Init(_) => Ok(ExitStatus::Done), // above
         RotateAction::Plan => {
             let newest = Journal::newest(&state_dir)?;
-            let plan =
-                Plan::make(global, &Settings::resolve(flags)?, &ours(newest.as_ref())).await?;
+            let plan = Plan::make(
+                global,
+                flags,
+                &Settings::resolve(flags)?,
+                &ours(newest.as_ref()),
+            )
+            .await?;
             report::render(global.output, &plan, || plan.text())?;
             Ok(ExitStatus::Done)
         }
@@ -37,7 +42,7 @@ pub(crate) async fn run(global: &Global, arguments: &Rotate) -> Result<ExitStatu
             let newest = Journal::newest(&state_dir)?;
             refuse_unfinished(newest.as_ref())?;
             let ended = newest.as_ref().map(|run| run.run.clone());
-            let plan = Plan::make(global, &settings, &ours(newest.as_ref())).await?;
+            let plan = Plan::make(global, flags, &settings, &ours(newest.as_ref())).await?;
             if !global.quiet {
                 report::say(plan.text());
                 if flags.engine == Engine::Etcd {

@@ -12,7 +12,7 @@ use atrest_core::secret::Fingerprint;
 
 use crate::args::{Global, Verify};
 use crate::configuration;
-use crate::etcd::{self, Keyspace, Prover, Question, census_of_file};
+use crate::etcd::{self, Keyspace, NONE_WAIVED, Prover, Question, census_of_file};
 use crate::kms;
 use crate::report;
 use crate::report::backups::{Backups, Restorable};
@@ -50,6 +50,10 @@ pub(crate) async fn run(global: &Global, arguments: &Verify) -> Result<ExitStatu
         .iter()
         .map(|it| it.0.clone());
     let elsewhere: Vec<_> = elsewhere.collect();
+    let max_listed = match arguments.max_objects {
+        0 => usize::MAX,
+        limit => limit,
+    };
     let question = Question {
         elsewhere: &elsewhere,
         prefix: arguments.etcd.prefix(),
@@ -61,10 +65,9 @@ pub(crate) async fn run(global: &Global, arguments: &Verify) -> Result<ExitStatu
             also_read_by,
             key_ids: &key_ids,
         }),
-        max_listed: match arguments.max_objects {
-            0 => usize::MAX,
-            limit => limit,
-        },
+        max_listed,
+        max_orphans: max_listed,
+        waived: &NONE_WAIVED,
         at: None,
     };
     let readers: Vec<_> = configuration.into_iter().chain(also_read_by).collect();

@@ -10,6 +10,7 @@ use atrest_core::at_rest::{
 use atrest_core::encryption_config::EncryptionConfiguration;
 use atrest_core::rotation::chain::Selection;
 use atrest_core::secret::SecretBytes;
+use atrest_proto::mvccpb::KeyValue;
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 
@@ -37,9 +38,19 @@ pub(crate) struct Question<'a> {
     pub(crate) expectation: Option<Expectation<'a>>,
     /// Values that are not current to list.
     pub(crate) max_listed: usize,
+    /// Objects whose namespace is gone to list.
+    pub(crate) max_orphans: usize,
+    /// What is passed over: keys, and when each was written.
+    pub(crate) waived: &'a Waived,
     /// At which revision, where that is not the newest; it must not be compacted away.
     pub(crate) at: Option<i64>,
 }
+
+/// Values by their keys, each as it was written at a revision.
+pub(crate) type Waived = BTreeMap<Vec<u8>, i64>;
+
+/// No value.
+pub(crate) static NONE_WAIVED: Waived = Waived::new();
 
 /// What was counted.
 #[derive(Debug)]
@@ -49,8 +60,12 @@ pub(crate) struct Counted {
     pub(crate) revision: i64,
     /// Of the namespace kube-system; `None` where that could not be read.
     pub(crate) cluster_uid: Option<String>,
-    /// Up to [`Question::max_listed`].
+    /// Up to [`Question::max_orphans`].
     pub(crate) orphans: Vec<Orphan>,
+    /// Of keys and values, for each resource of the census; empty where none was seen as it is stored.
+    pub(crate) bytes: Vec<u64>,
+    /// Keys of values that etcd may not take once they are encrypted; up to [`Question::max_listed`].
+    pub(crate) large: Vec<Vec<u8>>,
     /// Of files, where it was asked for.
     pub(crate) residue: Option<Residue>,
 }
@@ -76,6 +91,8 @@ impl<'a> Question<'a> {
                 key_ids,
             }),
             max_listed,
+            max_orphans: max_listed,
+            waived: &NONE_WAIVED,
             at: None,
         }
     }
@@ -128,6 +145,17 @@ impl<'a> Prover<'a> {
             Transformers::of(reader.0, resource, Trust::Objects)
         };
         self.chains.push(self.readers.iter().map(chain).collect());
+    }
+
+    /// Of a value by itself.
+    pub(crate) fn prove_one(&mut self, resource: &GroupResource, value: &KeyValue) -> Proof {
+        self.cover(resource);
+        let value = Value {
+            key: &value.key,
+            value: &value.value,
+            mod_revision: value.mod_revision,
+        };
+        self.prove(self.chains.len() - 1, &value)
     }
 
     fn prove(&mut self, resource: usize, value: &Value<'_>) -> Proof {
@@ -185,6 +213,10 @@ fn open(
     }
 }
 
+/// What etcd takes in a request where nobody sets `--max-request-bytes`, less what a transaction around a
+/// value has, and less what encryption adds: names, a wrapped key of at most 1 KiB, and a tag.
+const LARGE: usize = (3 << 19) - (4 << 10);
+
 /// The namespace that every cluster has: its uid is the cluster's own.
 const CLUSTER: &str = "kube-system";
 
@@ -205,6 +237,8 @@ struct Counter<'q, 'p> {
     namespaces: BTreeSet<String>,
     cluster_uid: Option<String>,
     orphans: Vec<Orphan>,
+    bytes: Vec<u64>,
+    large: Vec<Vec<u8>>,
 }
 
 impl<'q, 'p> Counter<'q, 'p> {
@@ -219,7 +253,10 @@ impl<'q, 'p> Counter<'q, 'p> {
             namespaces: BTreeSet::new(),
             cluster_uid: None,
             orphans: Vec::new(),
+            bytes: Vec::new(),
+            large: Vec::new(),
         };
+        counter.census.waive(question.waived.clone());
         for resource in question.resources {
             let directory = resource.directory(question.prefix).into_bytes();
             counter.cover(resource.clone(), directory);
@@ -233,6 +270,7 @@ impl<'q, 'p> Counter<'q, 'p> {
         }
         let expectation = self.question.expectation.as_ref();
         let place = self.census.cover(resource, expectation);
+        self.bytes.push(0);
         // Two names can share a directory: events of two groups.
         let mut elsewhere = self.question.elsewhere.iter();
         let is_home =
@@ -286,7 +324,12 @@ impl<'q, 'p> Counter<'q, 'p> {
             self.cover_home_of(value.key, StoredValue::is_encrypted(value.value));
             (places, object) = self.places(value.key);
         }
+        let bytes = value.key.len() + value.value.len();
+        if !places.is_empty() && bytes > LARGE && self.large.len() < self.question.max_listed {
+            self.large.push(value.key.to_vec());
+        }
         for place in places {
+            self.bytes[place] += bytes as u64;
             let proof = match &mut self.prover {
                 Some(prover) => prover.prove(place, value),
                 None => Proof::NotTried,
@@ -319,7 +362,7 @@ impl<'q, 'p> Counter<'q, 'p> {
         let (places, object) = self.places(value.key);
         for place in places {
             let orphan = self.census.orphan(place, &stored(value, object), gone);
-            let has_room = self.orphans.len() < self.question.max_listed;
+            let has_room = self.orphans.len() < self.question.max_orphans;
             self.orphans.extend(orphan.filter(|_| has_room));
         }
     }
@@ -330,6 +373,8 @@ impl<'q, 'p> Counter<'q, 'p> {
             revision,
             cluster_uid: self.cluster_uid,
             orphans: self.orphans,
+            bytes: self.bytes,
+            large: self.large,
             residue: None,
         }
     }

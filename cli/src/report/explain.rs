@@ -1,6 +1,7 @@
 //! The pages of findings: schema `atrest/explain/v1`, and their form for people.
 
-use atrest_core::encryption_config::{Kind, Origin, Rule, Severity};
+use atrest_core::check;
+use atrest_core::encryption_config::{Origin, Rule, Severity};
 use serde::Serialize;
 
 use super::verify::table;
@@ -12,29 +13,51 @@ pub(crate) struct Report {
     rules: Vec<Page>,
 }
 
+/// One rule.
 #[derive(Debug, Serialize)]
-struct Page {
+pub(crate) struct Page {
     id: &'static str,
-    origin: Origin,
+    origin: &'static str,
     severity: Severity,
-    kind: Kind,
+    kind: String,
     title: &'static str,
     page: String,
 }
 
-impl Report {
-    pub(crate) fn new(rules: impl IntoIterator<Item = &'static Rule>) -> Self {
-        let page = |rule: &'static Rule| Page {
+impl From<&'static Rule> for Page {
+    fn from(rule: &'static Rule) -> Self {
+        Self {
             id: rule.id,
-            origin: rule.origin,
+            origin: match rule.origin {
+                Origin::Server => "server",
+                Origin::Lint => "lint",
+            },
             severity: rule.severity,
-            kind: rule.kind,
+            kind: rule.kind.to_string(),
             title: rule.title(),
             page: rule.page(),
-        };
+        }
+    }
+}
+
+impl From<&'static check::Rule> for Page {
+    fn from(rule: &'static check::Rule) -> Self {
+        Self {
+            id: rule.id,
+            origin: "check",
+            severity: rule.severity,
+            kind: rule.effect.title().to_owned(),
+            title: rule.title(),
+            page: rule.page(),
+        }
+    }
+}
+
+impl Report {
+    pub(crate) fn new(pages: impl IntoIterator<Item = Page>) -> Self {
         Self {
             schema: "atrest/explain/v1",
-            rules: rules.into_iter().map(page).collect(),
+            rules: pages.into_iter().collect(),
         }
     }
 

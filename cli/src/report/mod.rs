@@ -2,6 +2,7 @@
 
 pub(crate) mod backups;
 pub(crate) mod certified;
+pub(crate) mod check;
 pub(crate) mod explain;
 pub(crate) mod progress;
 pub(crate) mod validate;

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::counts::Counts;
 use super::journal::{Journal, Record};
+use super::kept::Kept;
 use super::scrub::{Copies, Defragmented};
 use super::settings::To;
 use crate::args::EtcdFlags;
@@ -44,9 +45,18 @@ pub(crate) struct Certificate {
     /// After it had left every server.
     pub(crate) done: Counted,
     servers: Vec<Server>,
-    /// Objects that the last rewrite did not touch, all of which were current in the end, or gone.
+    /// Objects that the last rewrite did not touch, all of which were current in the end, gone, or waived.
     set_aside: u64,
     stops: Vec<Stop>,
+    /// Values that nobody can decrypt, which were passed over: no count has them.
+    #[serde(default)]
+    pub(crate) waived: Vec<Kept>,
+    /// Objects whose namespace was gone, deleted in etcd.
+    #[serde(default)]
+    purged: Vec<Kept>,
+    /// Namespaces that were created again.
+    #[serde(default)]
+    adopted: Vec<String>,
     #[serde(default)]
     snapshots: Vec<Snapshot>,
     /// What was removed of the old key; null where that was left out.
@@ -201,6 +211,9 @@ impl Certificate {
             servers: servers.collect(),
             set_aside: found.set_aside,
             stops: found.stops,
+            waived: found.waived,
+            purged: journal.purges(),
+            adopted: found.adopted,
             snapshots: found.snapshots,
             scrub: found.scrub,
             journal: Head {
@@ -337,6 +350,22 @@ impl Certificate {
             out += &left;
             out.push('\n');
         }
+        for (what, kept) in [
+            ("waived, for nobody could decrypt it", &self.waived),
+            ("deleted, for its namespace was gone", &self.purged),
+        ] {
+            for kept in kept {
+                let _ = writeln!(
+                    out,
+                    "\n{what}:\n  {}\n  SHA-256 {}",
+                    kept.text(),
+                    kept.sha256
+                );
+            }
+        }
+        for namespace in &self.adopted {
+            let _ = writeln!(out, "\ncreated again: namespace {}", escape(namespace));
+        }
         for stop in &self.stops {
             let _ = writeln!(out, "\nstopped at {}: {}", or(&stop.at), stop.reason);
         }
@@ -360,6 +389,8 @@ struct Found {
     files: BTreeMap<String, Vec<Written>>,
     set_aside: u64,
     stops: Vec<Stop>,
+    waived: Vec<Kept>,
+    adopted: Vec<String>,
     snapshots: Vec<Snapshot>,
     scrub: Option<Scrub>,
 }
@@ -444,6 +475,8 @@ impl Found {
                     residue: residue.clone(),
                 });
             }
+            Record::Waived(kept) => self.waived.push(kept.clone()),
+            Record::Adopted { namespace } => self.adopted.push(namespace.clone()),
             Record::Done { .. } => self.finished_at = at,
             _ => {}
         }

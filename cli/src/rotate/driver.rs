@@ -2,20 +2,24 @@
 
 mod keeping;
 mod load;
+mod orphans;
 mod proof;
 mod values;
+mod waive;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use atrest_core::at_rest::{Census, GroupResource, NotCurrent, State as ValueState};
+use atrest_core::at_rest::{Census, GroupResource, State as ValueState};
 use atrest_core::encryption_config::EncryptionConfiguration;
 use atrest_core::rotation::chain::{Local, Selection, Stage, Target};
 use atrest_core::rotation::{Await, CensusFacts, Facts, ServerFacts, State, Step, Stop, next};
+use futures::future::join_all;
 
 use self::keeping::Kept;
 use self::load::Loads;
 use self::values::not_current;
+use self::waive::Remnant;
 use super::barrier::Barrier;
 use super::certificate;
 use super::enable::enable;
@@ -26,6 +30,7 @@ use super::lease::Lease;
 use super::manual;
 use super::matrix::Matrix;
 use super::observe::{Observed, Reached, alive_servers, check_count, observe};
+use super::preflight::refuse_expired;
 use super::rewrite::SetAside;
 use super::settings::{Settings, To};
 use super::stage_name;
@@ -60,6 +65,10 @@ pub(crate) struct Run<'a> {
     target: Option<Target>,
     census: Option<(Census, i64, Instant)>,
     set_aside: Vec<SetAside>,
+    /// Of the newest census, the first values that are not under the target.
+    remnants: Vec<Remnant>,
+    /// Keys of values that the operator waives.
+    to_waive: Vec<String>,
     /// API servers that were seen to run.
     alive: usize,
     window: Window,
@@ -99,6 +108,7 @@ impl<'a> Run<'a> {
         let damaged = || Failure::unusable("the journal has no beginning");
         let (pinned, etcd_id) = journal.settings().ok_or_else(damaged)?;
         let (settings, etcd_id) = (pinned.with_connections_of(flags), etcd_id.to_owned());
+        refuse_expired(global, flags, &settings).await?;
         let reached = Reached::connect(global, &settings).await?;
         if reached.etcd.cluster_id != etcd_id {
             return Err(Failure::unusable(format!(
@@ -132,6 +142,8 @@ impl<'a> Run<'a> {
             target: None,
             census: None,
             set_aside: Vec::new(),
+            remnants: Vec::new(),
+            to_waive: flags.waive.clone(),
             alive: 0,
             window,
             barrier_seen: Instant::now(),
@@ -170,6 +182,7 @@ impl<'a> Run<'a> {
         .await
         .map_err(|failure| failure.in_the_middle("nothing is encrypted yet"))?;
         self.find_target().await?;
+        self.waive().await?;
         loop {
             let (facts, observed) = self.facts().await?;
             self.note_loaded(&facts.servers, &observed)?;
@@ -251,9 +264,13 @@ impl<'a> Run<'a> {
         let mut reachable = Vec::new();
         let barrier = self.barrier();
         let records = &self.journal.records;
-        for (i, server) in self.settings.servers.iter().enumerate() {
+        let all = self.settings.servers.iter().enumerate().map(|(i, server)| {
             let (machine, api) = (&self.reached.machines[i], &self.reached.servers[i]);
-            let seen = observe(server, machine.as_ref(), api).await?;
+            observe(server, machine.as_ref(), api)
+        });
+        let all = join_all(all).await;
+        for (i, (server, seen)) in self.settings.servers.iter().zip(all).enumerate() {
+            let seen = seen?;
             let (file, loaded) = match &seen.file {
                 Some(file) => {
                     let stage = self.stage(&file.configuration)?;
@@ -274,10 +291,15 @@ impl<'a> Run<'a> {
             observed.push(seen);
         }
         self.note_loads(&observed, &servers);
+        self.note_all_placed(&observed)?;
         let in_place = self.is_in_place(&servers);
         if in_place {
             // A plugin reads with its old keys, too: it is never the new one alone.
-            servers.iter_mut().for_each(|it| it.file = Stage::Writes);
+            for (server, seen) in servers.iter_mut().zip(&observed) {
+                server.file = Stage::Writes;
+                // Where it does not say it, the key that it has taken up and a canary show it.
+                server.loaded |= seen.says_nothing_yet();
+            }
         }
         self.note_taken_up(&mut servers, &observed).await?;
         if self
@@ -291,7 +313,8 @@ impl<'a> Run<'a> {
             .as_ref()
             .filter(|(_, _, taken)| taken.elapsed() < FRESH)
             .map(|(census, _, _)| CensusFacts {
-                not_current: not_current(census),
+                not_current: not_current(census) + census.waived,
+                waived: census.waived,
                 unread: census.count(ValueState::Unread),
             });
         let kept = Kept::of(&self.journal.records);
@@ -544,26 +567,21 @@ impl<'a> Run<'a> {
                     .as_ref()
                     .map_or(0, |(census, ..)| not_current(census));
                 let mut message = format!("{left} values are not {}", self.under());
-                for object in self.set_aside.iter().take(NAMED) {
-                    let namespace = object.namespace.as_deref().unwrap_or("-");
-                    message += &format!("\n  {namespace}/{}: {}", object.name, object.reason);
-                }
-                if let (true, Some((census, ..))) = (self.set_aside.is_empty(), &self.census) {
-                    let plaintext = matches!(self.target, Some(Target::Identity));
-                    let is_left =
-                        |it: &&NotCurrent| !plaintext || it.state != ValueState::Plaintext;
-                    for value in census.not_current.iter().filter(is_left) {
-                        message +=
-                            &format!("\n  {}", String::from_utf8_lossy(&value.key).escape_debug());
-                    }
+                for remnant in &self.remnants {
+                    message += &format!("\n  {}", remnant.text(&self.set_aside));
                 }
                 message
             }
             Stop::Unread => "some values could not be judged".to_owned(),
         };
+        let more = match stop {
+            Stop::NotCurrent => Remnant::hint(&self.remnants).map(|it| format!("; {it}")),
+            _ => None,
+        };
         Failure::stopped(message).hint(format!(
-            "{}; mend what is named, then atrest rotate resume",
-            self.what_is_readable()
+            "{}; mend what is named, then atrest rotate resume{}",
+            self.what_is_readable(),
+            more.unwrap_or_default()
         ))
     }
 

@@ -56,7 +56,7 @@ pub(super) struct Change {
     /// The file is made; else it is there.
     makes_file: bool,
     /// The manifest gains the flag, and its API server restarts.
-    restarts: bool,
+    pub(super) restarts: bool,
 }
 
 /// A server that was given the flag by this process.

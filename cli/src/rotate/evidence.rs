@@ -9,11 +9,11 @@ use atrest_core::secret::Fingerprint;
 use super::journal::Record;
 use crate::cluster::{Metrics, Process};
 
-/// The last time that a server's file was replaced, as the journal has it.
+/// The last time that a server's file was replaced or found to be another, as the journal has it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Written {
     sha256: String,
-    /// The process, from before the file was there.
+    /// The process, from before the file was there; where the run itself has written it.
     before: Option<Process>,
     /// The process, seen with the file in place: one that starts later has read it.
     placed: Option<Process>,
@@ -36,7 +36,21 @@ impl Written {
                         placed: None,
                     });
                 }
-                Record::Placed { server, process } if server == name => {
+                Record::Placed {
+                    server,
+                    process,
+                    sha256,
+                } if server == name => {
+                    let is_another = |it: &&String| {
+                        let known = written.as_ref().map(|written| &written.sha256);
+                        known != Some(*it)
+                    };
+                    if let Some(sha256) = sha256.as_ref().filter(is_another) {
+                        written = Some(Self {
+                            sha256: sha256.clone(),
+                            ..Self::default()
+                        });
+                    }
                     if let Some(written) = &mut written {
                         written.placed = Some(process.clone());
                     }
@@ -47,9 +61,20 @@ impl Written {
         written
     }
 
-    /// Whether a look at the process with the file in place is still to be noted.
-    pub(super) fn lacks_placed(&self, file: &Fingerprint, metrics: &Metrics) -> bool {
-        metrics.loaded_config.is_none() && self.placed.is_none() && self.sha256 == file.to_string()
+    /// Whether a look at the process with the file in place was noted.
+    pub(super) fn is_placed(&self, file: &Fingerprint) -> bool {
+        self.placed.is_some() && self.is_of(file)
+    }
+
+    /// Whether a reload of the process, as it is now, would tell that the file was loaded: the run itself has
+    /// written it, and the process is the one from before.
+    pub(super) fn is_counted(&self, file: &Fingerprint, now: Option<&Process>) -> bool {
+        let is_the_same = |(before, now): (&Process, &Process)| !now.restarted_since(before);
+        self.is_of(file) && self.before.as_ref().zip(now).is_some_and(is_the_same)
+    }
+
+    pub(super) fn is_of(&self, file: &Fingerprint) -> bool {
+        self.sha256 == file.to_string()
     }
 
     fn is_taken_up(&self, now: &Process) -> bool {
@@ -100,6 +125,34 @@ mod tests {
         assert!(has_loaded(&file, &metrics(Some(&hash), now.clone()), None));
         let seen = metrics(Some(&other), now);
         assert!(!has_loaded(&file, &seen, Some(&written)));
+    }
+
+    #[test]
+    fn a_file_of_others_counts_from_a_later_start() {
+        let [ours, theirs] = [b"ours".as_slice(), b"theirs"].map(Fingerprint::of);
+        let placed = |file: &Fingerprint, at: Process| Record::Placed {
+            server: "one".into(),
+            process: at,
+            sha256: Some(file.to_string()),
+        };
+        let mut records = vec![Record::Write {
+            server: "one".into(),
+            stage: "reads".into(),
+            sha256: ours.to_string(),
+            before: Some(process("1", 3)),
+        }];
+        let loaded = |records: &[Record], file: &Fingerprint, now: Process| {
+            let written = Written::of(records, "one");
+            has_loaded(file, &metrics(None, now), written.as_ref())
+        };
+        assert!(loaded(&records, &ours, process("1", 4)));
+        records.push(placed(&theirs, process("1", 4)));
+        assert!(!loaded(&records, &theirs, process("1", 5)));
+        assert!(loaded(&records, &theirs, process("2", 0)));
+        // Put back: the reload that was counted may have been of the other one.
+        records.push(placed(&ours, process("1", 5)));
+        assert!(!loaded(&records, &ours, process("1", 6)));
+        assert!(loaded(&records, &ours, process("2", 0)));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::settings::{Settings, To};
 use crate::args::{Engine, EtcdFlags, KmsSocket};
 use crate::cluster::ApiResource;
 use crate::configuration::Loaded;
-use crate::etcd::Question;
+use crate::etcd::{Question, Waived};
 use crate::kms;
 use crate::report::progress::Progress;
 use crate::status::Failure;
@@ -30,6 +30,8 @@ pub(super) struct Means<'a> {
     pub(super) resources: &'a [GroupResource],
     pub(super) sockets: &'a [KmsSocket],
     pub(super) state_dir: &'a Path,
+    /// What need not be rewritten.
+    pub(super) waived: &'a Waived,
     /// When nothing more may begin.
     pub(super) until: Option<Instant>,
     pub(super) quiet: bool,
@@ -73,7 +75,7 @@ impl<'a> Hand<'a> {
                     resources: means.resources,
                     path: &settings.servers[0].file,
                     file,
-                    takes_unverified: false,
+                    unverified: in_etcd::Unverified::Seen,
                 };
                 let dek_source = barrier.check(&reached.etcd).await?;
                 let engine = in_etcd::Engine::new(in_etcd::Means {
@@ -138,13 +140,16 @@ impl<'a> Hand<'a> {
                 })
             }
             Self::Svm(key_ids) => {
-                let question = Question::of(
-                    flags.prefix(),
-                    std::slice::from_ref(task.name),
-                    &means.file.configuration,
-                    key_ids,
-                    svm::TO_WAKE,
-                );
+                let question = Question {
+                    waived: means.waived,
+                    ..Question::of(
+                        flags.prefix(),
+                        std::slice::from_ref(task.name),
+                        &means.file.configuration,
+                        key_ids,
+                        svm::TO_WAKE,
+                    )
+                };
                 let task = svm::Task {
                     server: &servers[0],
                     resource: task.resource,

@@ -9,6 +9,7 @@ use atrest_core::rotation::State;
 use self::chart::Bar;
 use super::certificate::Certificate;
 use super::journal::{Journal, Record};
+use super::kept::Kept;
 
 const STYLE: &str = include_str!("html/style.css");
 
@@ -42,6 +43,7 @@ pub(crate) fn page(journal: &Journal) -> String {
         &told.servers(),
     );
     section(&mut out, "Waits and stops", &told.waits());
+    section(&mut out, "Single values", &told.values(&journal.purges()));
     if let Some(certificate) = Certificate::of(journal).filter(|_| journal.is_proven()) {
         let text = escape(&certificate.text());
         section(&mut out, "Certificate", &format!("<pre>{text}</pre>\n"));
@@ -73,6 +75,8 @@ struct Told<'a> {
     reached: Vec<(i64, u64)>,
     passes: Vec<(u64, u64, u64, u64)>,
     stops: Vec<(i64, &'a str)>,
+    waived: Vec<&'a Kept>,
+    adopted: Vec<&'a str>,
 }
 
 impl<'a> Told<'a> {
@@ -86,6 +90,8 @@ impl<'a> Told<'a> {
             reached: Vec::new(),
             passes: Vec::new(),
             stops: Vec::new(),
+            waived: Vec::new(),
+            adopted: Vec::new(),
         };
         for (time, record) in records {
             match record {
@@ -119,6 +125,8 @@ impl<'a> Told<'a> {
                         .push((*total, *rewritten, *set_aside, *milliseconds));
                 }
                 Record::Stopped { reason } => told.stops.push((time, reason)),
+                Record::Waived(kept) => told.waived.push(kept),
+                Record::Adopted { namespace } => told.adopted.push(namespace),
                 _ => {}
             }
         }
@@ -206,6 +214,26 @@ impl<'a> Told<'a> {
             &chart::bars("From a file written to the file loaded", &bars, self.end),
             caption,
         ) + &table(["Server", "Stage", "Written", "Loaded after"], rows)
+    }
+
+    fn values(&self, purges: &[Kept]) -> String {
+        let row = |what: &str, it: &Kept| [it.key.clone(), what.to_owned(), it.file.clone()];
+        let waived = self.waived.iter();
+        let waived = waived.map(|it| row("waived, for nobody can decrypt it", it));
+        let purged = purges.iter();
+        let purged = purged.map(|it| row("deleted, for its namespace was gone", it));
+        let adopted = self.adopted.iter().map(|namespace| {
+            let dash = || "-".to_owned();
+            [
+                (*namespace).to_owned(),
+                "namespace, created again".into(),
+                dash(),
+            ]
+        });
+        table(
+            ["Key", "What became of it", "Kept in"],
+            waived.chain(purged).chain(adopted),
+        )
     }
 
     fn waits(&self) -> String {

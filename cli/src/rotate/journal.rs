@@ -16,12 +16,14 @@ use serde::{Deserialize, Serialize};
 
 use super::counts::Counts;
 use super::escrow;
+use super::kept::Kept;
 use super::lease::Holder;
 use super::observe::Cluster;
 use super::rollback::Writer;
 use super::scrub::{Copies, Defragmented};
 use super::settings::{Server, Settings, in_order};
 use crate::cluster::Process;
+use crate::etcd::Waived;
 use crate::status::Failure;
 
 const SUFFIX: &str = ".journal";
@@ -87,8 +89,14 @@ pub(crate) enum Record {
     Canary { server: String, process: Process },
     /// A server reports the content that it was given as loaded.
     Loaded { server: String, sha256: String },
-    /// A server that cannot say what it has loaded was this process, with the last content in place.
-    Placed { server: String, process: Process },
+    /// A server that cannot say what it has loaded was this process, with this content in place, or with
+    /// the last one that the run had written.
+    Placed {
+        server: String,
+        process: Process,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sha256: Option<String>,
+    },
     /// Every server, as it was then, wrote with the target from this revision on.
     Barrier {
         revision: i64,
@@ -113,12 +121,23 @@ pub(crate) enum Record {
         set_aside: u64,
         milliseconds: u64,
     },
+    /// A value that nobody can decrypt, and that the old key's removal does not wait for.
+    Waived(Kept),
+    /// The namespace of objects whose own was gone is created.
+    Adopted { namespace: String },
+    /// An object whose namespace is gone is about to be deleted in etcd.
+    Purge(Kept),
+    /// It was not: it, or its namespace, had changed.
+    Left { key: String, mod_revision: i64 },
     /// A census.
     Verified {
         revision: i64,
         total: u64,
         not_current: u64,
         unread: u64,
+        /// Passed over.
+        #[serde(default)]
+        waived: u64,
         /// Milliseconds since 1970.
         at: i64,
         #[serde(default)]
@@ -356,6 +375,30 @@ impl Journal {
     /// The state directory.
     pub(crate) fn directory(&self) -> PathBuf {
         self.path.parent().map(Path::to_owned).unwrap_or_default()
+    }
+
+    /// What is waived, each as it was when it was.
+    pub(crate) fn waived(&self) -> Waived {
+        let waived = self.records.iter().filter_map(|record| match record {
+            Record::Waived(kept) => Some((kept.key.clone().into_bytes(), kept.mod_revision)),
+            _ => None,
+        });
+        waived.collect()
+    }
+
+    /// What was deleted, or about to be.
+    pub(super) fn purges(&self) -> Vec<Kept> {
+        let mut purges: Vec<Kept> = Vec::new();
+        for record in &self.records {
+            match record {
+                Record::Purge(kept) if !purges.contains(kept) => purges.push(kept.clone()),
+                Record::Left { key, mod_revision } => {
+                    purges.retain(|it| it.key != *key || it.mod_revision != *mod_revision);
+                }
+                _ => {}
+            }
+        }
+        purges
     }
 
     /// Whether anything may have been changed: a server's file, or what is stored.

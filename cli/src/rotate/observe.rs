@@ -126,7 +126,17 @@ pub(super) async fn stored_here(
         let Some(resource) = cluster::find(server, name).await.map_err(failed)? else {
             continue;
         };
-        let page = server.list(&resource, None, LOOKS).await.map_err(failed)?;
+        let page = match server.list(&resource, None, LOOKS).await {
+            Err(error) if error.unreadable().is_some() => {
+                // A value that the server cannot decrypt: it names the key, which must be here, too.
+                let key = error.unreadable().unwrap_or_default();
+                if etcd.mod_revision(key).await?.is_some() {
+                    continue;
+                }
+                return Err(failed(error));
+            }
+            page => page.map_err(failed)?,
+        };
         let mut found = page.objects.is_empty();
         for object in &page.objects {
             let key = format!("{}{object}", name.directory(prefix));

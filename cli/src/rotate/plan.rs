@@ -11,19 +11,25 @@ use serde::Serialize;
 
 use super::counts::Counts;
 use super::enable::{self, Enablement};
+use super::kept::named;
 use super::matrix::{self, Matrix};
 use super::observe::{
     Cluster, Observed, Reached, alive_servers, check_count, check_server, observe, stored_here,
 };
+use super::preflight::{Preflight, Work, refuse_expired};
+use super::rewrite::{Found, List};
 use super::rollback::Writer;
 use super::settings::{self, Settings, To};
 use super::target::{kms_provider, no_provider_in_use, provider_in_use};
-use super::{covered, escrow, lease, static_pod};
-use crate::args::{EtcdFlags, Global};
-use crate::cluster::{self, ApiServer};
+use super::waiver::{Poison, Readers};
+use super::{covered, escrow, hand, lease, static_pod};
+use crate::args::{EtcdFlags, Global, Orphans, RotateFlags};
+use crate::cluster::{self, ApiResource, ApiServer};
+use crate::commands::server_failure;
 use crate::configuration::{self, Loaded};
-use crate::etcd::{self, Question};
+use crate::etcd::{self, Prover, Question};
 use crate::kms;
+use crate::report::progress::Progress;
 use crate::status::Failure;
 
 /// Objects whose annotations hold a copy of their data, that are named.
@@ -47,6 +53,17 @@ pub(crate) struct Plan {
     /// What is done first where API servers run without an EncryptionConfiguration.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     enablement: Vec<enable::Change>,
+    #[serde(flatten)]
+    preflight: Preflight,
+    /// Keys of values that etcd may not take once they are encrypted anew.
+    large: Vec<String>,
+    /// Keys of the first objects whose namespace is gone.
+    orphans: Vec<String>,
+    /// What becomes of them.
+    #[serde(skip)]
+    fate: Orphans,
+    /// Values that nobody can decrypt, and that the old key's removal does not wait for.
+    waived: Vec<Poison>,
     /// Everything is decrypted.
     #[serde(skip)]
     pub(crate) decrypts: bool,
@@ -66,6 +83,10 @@ struct Resource {
     plaintext: u64,
     /// Encrypted, and not by the key that writes now.
     stale: u64,
+    /// Of what is stored, with its keys.
+    bytes: u64,
+    /// Objects whose namespace is gone.
+    orphaned: u64,
     /// Objects with `kubectl apply`'s annotation: it crosses the wire with their metadata.
     applied: u64,
     applied_names: Vec<String>,
@@ -106,9 +127,11 @@ impl Plan {
     /// The cluster's Lease may be held by runs that are ours.
     pub(crate) async fn make(
         global: &Global,
+        flags: &RotateFlags,
         settings: &Settings,
         ours: &[&str],
     ) -> Result<Self, Failure> {
+        refuse_expired(global, flags, settings).await?;
         let mut reached = Reached::connect(global, settings).await?;
         if let Some(failure) = lease::other(&reached.servers, ours).await? {
             return Err(failure);
@@ -134,7 +157,18 @@ impl Plan {
             let same = servers.first().map(|first| first.file_sha256.as_str());
             let says_nothing_yet = observed.says_nothing_yet();
             let is_loaded = match &observed.file {
-                Some(_) => observed.is_loaded(None) || says_nothing_yet,
+                Some(_) => {
+                    observed.is_loaded(None)
+                        || says_nothing_yet
+                        || server.reload.restarts() && says_nothing_ever(api).await?
+                }
+                None if observed.loaded().is_none() && says_nothing_ever(api).await? => {
+                    return Err(Failure::unusable(format!(
+                        "{} is manual, and does not say which file it has loaded",
+                        server.name
+                    ))
+                    .hint("before Kubernetes 1.34 a server's file has to be in reach: locally or by ssh"));
+                }
                 None => observed.loaded().is_some() && observed.loaded() == same,
             };
             if !is_loaded && !is_planned {
@@ -156,7 +190,9 @@ impl Plan {
                 .map_err(|error| Failure::unusable(format!("{file}: {error}")))?;
             let target = shown_target(settings, configuration)?;
             let stage = selection.stage(configuration, &target);
-            if says_nothing_yet && stage.is_ok_and(|stage| stage > Stage::Absent) {
+            let is_in_place = |stage| stage == Stage::Only && matches!(target, Target::Kms(_));
+            let is_there = |stage| stage > Stage::Absent && !is_in_place(stage);
+            if says_nothing_yet && stage.is_ok_and(is_there) {
                 return Err(Failure::unusable(format!(
                     "{} does not say whether it has loaded {file}, which has {} already",
                     server.name,
@@ -191,17 +227,39 @@ impl Plan {
             kms::status(socket).await?;
         }
         let in_use = kms::key_ids(&file.configuration, &[]).await;
-        let flags = EtcdFlags::from(&settings.etcd);
-        let named = covered::named(&selection);
-        let question = Question::of_rotation(
-            flags.prefix(),
-            &selection,
-            &named,
-            &file.configuration,
-            &in_use,
-            NAMED,
-        );
-        let counted = etcd::census(&mut reached.etcd, &question, None).await?;
+        let etcd_flags = EtcdFlags::from(&settings.etcd);
+        let of_names = covered::named(&selection);
+        let sockets = hand::sockets(settings);
+        let readers = Readers {
+            prefix: etcd_flags.prefix(),
+            selection: &selection,
+            configurations: &[&file.configuration],
+            sockets: &sockets,
+            key_ids: &in_use,
+        };
+        let mut waived = Vec::new();
+        for key in &flags.waive {
+            waived.push(readers.poison(&mut reached.etcd, key).await?);
+        }
+        let passed_over = waived
+            .iter()
+            .map(|it| (it.key.clone().into_bytes(), it.mod_revision))
+            .collect();
+        let question = Question {
+            waived: &passed_over,
+            ..Question::of_rotation(
+                etcd_flags.prefix(),
+                &selection,
+                &of_names,
+                &file.configuration,
+                &in_use,
+                NAMED,
+            )
+        };
+        // Every value is decrypted: what nobody can read would keep the old key.
+        let plugins = kms::Unwrapper::new(&file.configuration, &sockets, in_use.clone());
+        let prover = Prover::new(vec![(&file.configuration, plugins)]);
+        let counted = etcd::census(&mut reached.etcd, &question, Some(prover)).await?;
         let census = counted.census;
         refuse_unreadable(&census)?;
         let in_place = servers.iter().flat_map(|it| &it.chains).all(Chain::stays);
@@ -213,7 +271,7 @@ impl Plan {
         }
         refuse_plaintext(settings, &census, &target)?;
         let api = &reached.servers[0];
-        let (etcd, prefix) = (&mut reached.etcd, flags.prefix());
+        let (etcd, prefix) = (&mut reached.etcd, etcd_flags.prefix());
         let covered = covered::covered(&selection, &file.configuration, api, etcd, prefix).await?;
         stored_here(api, etcd, prefix, &covered).await?;
         let canaries = matrix::kind(&selection, &file.configuration);
@@ -221,7 +279,16 @@ impl Plan {
             let matrix = Matrix::new(settings, &reached, kind.clone(), PathBuf::new());
             matrix.rehearse().await?;
         }
-        let resources = resources(&reached.servers[0], &census).await?;
+        let (resources, served) = resources(&reached.servers[0], &census, &counted.bytes).await?;
+        let enablement = enablement.map_or_else(Vec::new, |it| it.changes(settings));
+        let work = Work {
+            values: census.total(),
+            bytes: counted.bytes.iter().sum(),
+            resources: served,
+            loads: !in_place,
+            restarts: enablement.iter().filter(|it| it.restarts).count(),
+        };
+        let preflight = Preflight::look(global, flags, settings, &mut reached, &work).await?;
         Ok(Self {
             schema: "atrest/rotation-plan/v1",
             to: describe(&[target.provider()]),
@@ -241,12 +308,17 @@ impl Plan {
                 .map(|dir| dir.display().to_string()),
             scrub: settings.scrub,
             decrypts: matches!(target, Target::Identity),
-            enablement: enablement.map_or_else(Vec::new, |it| it.changes(settings)),
+            enablement,
             load_waits: if in_place {
                 0
             } else {
                 3 * settings.servers.len()
             },
+            preflight,
+            fate: settings.orphans,
+            large: counted.large.iter().map(|key| key_text(key)).collect(),
+            waived,
+            orphans: counted.orphans.iter().map(|it| key_text(&it.key)).collect(),
             cluster: reached.cluster().await?,
             stored: (counted.revision, Counts::of(&census)),
             writer: Writer::of(&file.configuration, &selection.resources),
@@ -263,6 +335,8 @@ impl Plan {
                 total,
                 plaintext,
                 stale,
+                bytes,
+                orphaned: _,
                 applied,
                 applied_names,
             } = resource;
@@ -272,7 +346,7 @@ impl Plan {
             };
             let _ = writeln!(
                 out,
-                "\n{resource}: {total} objects, {plaintext} of them in plaintext{stale}"
+                "\n{resource}: {total} objects of {bytes} bytes in etcd, {plaintext} of them in plaintext{stale}"
             );
             if *applied > 0 {
                 let _ = writeln!(
@@ -289,6 +363,41 @@ impl Plan {
                 }
             }
         }
+        let orphaned: u64 = self.resources.iter().map(|it| it.orphaned).sum();
+        if orphaned > 0 {
+            let _ = writeln!(
+                out,
+                "\nwarning: the namespace of {orphaned} objects is gone; {}:",
+                match self.fate {
+                    Orphans::Report =>
+                        "Kubernetes before 1.37 lets nobody update them, and then the old key stays",
+                    Orphans::Adopt => "it is created again, and left",
+                    Orphans::Purge =>
+                        "they are deleted in etcd, after their stored bytes are kept in the state directory",
+                }
+            );
+            for key in &self.orphans {
+                let _ = writeln!(out, "  {key}");
+            }
+            let more = orphaned.saturating_sub(self.orphans.len() as u64);
+            if more > 0 {
+                let _ = writeln!(out, "  and {more} more");
+            }
+        }
+        if !self.large.is_empty() {
+            out += "\nwarning: these values are about as large as etcd takes (--max-request-bytes, 1.5 MiB): what is \
+                    larger once it is encrypted anew keeps the old key:\n";
+        }
+        for key in &self.large {
+            let _ = writeln!(out, "  {key}");
+        }
+        if !self.waived.is_empty() {
+            out += "\nwaived, for nobody can decrypt them; their stored bytes are kept in the state directory:\n";
+        }
+        for poison in &self.waived {
+            let _ = writeln!(out, "  {}", poison.text());
+        }
+        out += &self.preflight.text();
         for server in &self.servers {
             let _ = writeln!(out, "\n{}: {}", server.name, server.file);
             if server.by_hand {
@@ -340,10 +449,16 @@ impl Plan {
             loads => {
                 let _ = writeln!(
                     out,
-                    "\n{loads} loads to wait for, each up to the server's poll of 60 s"
+                    "\n{loads} loads to wait for, one after the other: up to the server's poll of 60 s each, or \
+                     the about 40 s that a restart keeps an API server away"
                 );
             }
         }
+        let _ = writeln!(
+            out,
+            "about {} minutes in all",
+            self.preflight.expected_minutes()
+        );
         out += &match &self.snapshots {
             None => "no snapshot of etcd is made: snapshots.dir names no place\n".to_owned(),
             Some(dir) => format!("a snapshot of etcd before and one after are kept in {dir}\n"),
@@ -371,6 +486,13 @@ impl Server {
             by_hand: true,
         }
     }
+}
+
+/// Whether it is of a release that does not say which file it has loaded.
+async fn says_nothing_ever(api: &ApiServer) -> Result<bool, Failure> {
+    let minor = cluster::Minor::of(api).await;
+    let minor = minor.map_err(|error| server_failure(api, &error))?;
+    Ok(minor.is_some_and(|minor| !minor.says_what_it_loaded()))
 }
 
 /// The target as far as it is known before the key is minted.
@@ -472,30 +594,42 @@ fn refuse_unreadable(census: &Census) -> Result<(), Failure> {
     }
     let mut message =
         format!("{count} stored values cannot be read with the configuration as it is:");
-    let named = census
+    let listed = census
         .not_current
         .iter()
         .filter(|value| unreadable(value.state));
-    for value in named.take(20) {
-        let _ = write!(
-            message,
-            "\n  {}",
-            String::from_utf8_lossy(&value.key).escape_debug()
-        );
+    for value in listed.take(20) {
+        let by = named(&value.provider, value.key_name.as_deref());
+        let key = key_text(&value.key);
+        let _ = write!(message, "\n  {key} ({by}, revision {})", value.mod_revision);
     }
-    Err(Failure::unread(message)
-        .hint("add the key that wrote them to the configuration, or delete them; then plan again"))
+    Err(Failure::unread(message).hint(
+        "add the key that wrote them to the configuration, or delete them, then plan again; or have the \
+         rotation pass over them, each by --waive KEY",
+    ))
 }
 
-async fn resources(api: &ApiServer, census: &Census) -> Result<Vec<Resource>, Failure> {
+/// etcd's key as it can be printed.
+fn key_text(key: &[u8]) -> String {
+    String::from_utf8_lossy(key).escape_debug().to_string()
+}
+
+async fn resources(
+    api: &ApiServer,
+    census: &Census,
+    bytes: &[u64],
+) -> Result<(Vec<Resource>, Vec<ApiResource>), Failure> {
     let mut resources = Vec::new();
-    for counted in &census.resources {
+    let mut served = Vec::new();
+    for (counted, bytes) in census.resources.iter().zip(bytes) {
         let failed = |error: cluster::Error| crate::commands::server_failure(api, &error);
         let mut resource = Resource {
             resource: counted.resource.to_string(),
             total: counted.total(),
             plaintext: counted.count(ValueState::Plaintext),
             stale: counted.count(ValueState::Stale),
+            bytes: *bytes,
+            orphaned: counted.orphaned.unwrap_or_default(),
             applied: 0,
             applied_names: Vec::new(),
         };
@@ -503,23 +637,27 @@ async fn resources(api: &ApiServer, census: &Census) -> Result<Vec<Resource>, Fa
             .await
             .map_err(failed)?
         {
-            let mut behind: Option<String> = None;
-            loop {
-                let page = api.list(&found, behind.as_deref(), cluster::PAGE).await;
-                let page = page.map_err(failed)?;
-                for object in page.objects.iter().filter(|object| object.is_applied) {
+            // What nobody can read is walked past.
+            let progress = Progress::hidden();
+            let mut list = List::new(api, &found, None, &progress);
+            while let Some(page) = list.next().await? {
+                for object in page {
+                    let Found::Object(object) = object else {
+                        continue;
+                    };
+                    if !object.is_applied {
+                        continue;
+                    }
                     resource.applied += 1;
                     if resource.applied_names.len() < NAMED {
                         resource.applied_names.push(object.to_string());
                     }
                 }
-                behind = page.objects.last().map(ToString::to_string);
-                if page.is_last || behind.is_none() {
-                    break;
-                }
             }
+            drop(list);
+            served.push(found);
         }
         resources.push(resource);
     }
-    Ok(resources)
+    Ok((resources, served))
 }

@@ -2,8 +2,10 @@
 //! written just before is loaded at once.
 //!
 //! Its looks are counted by the metrics of their queue. One that happens between two answers is seen by our
-//! own clock; until then there are the times that the server states by its own. A prediction that is wrong
-//! costs a minute and nothing else: what a server has loaded is never concluded from it.
+//! own clock; until then there is the time of its last reload, which the server states by its own. The start
+//! of its process tells nothing: it counts from a boot that a clock set since then puts seconds off. A
+//! prediction that is wrong costs a minute and nothing else: what a server has loaded is never concluded from
+//! it.
 
 use std::time::{Duration, Instant};
 
@@ -18,11 +20,8 @@ const STOCK: Duration = Duration::from_secs(60);
 const OFTEN: Duration = Duration::from_secs(10);
 
 /// How long before a look a file is written, and how short before it still is.
-const LEAD: Duration = Duration::from_millis(2500);
+const LEAD: Duration = Duration::from_millis(3000);
 const LATEST: Duration = Duration::from_millis(1200);
-
-/// From a process's start to its first look, at the most.
-const FIRST: Duration = Duration::from_millis(1500);
 
 /// Each look is a little late, so that a time that was stated longer ago says nothing of the next one.
 const KNOWN: Duration = Duration::from_secs(45 * 60);
@@ -90,6 +89,11 @@ impl Poll {
         Some(interval.saturating_sub(Duration::from_millis(into.try_into().unwrap_or_default())))
     }
 
+    /// Whether there is a phase that is not known yet.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.look.is_none() && self.interval.is_some_and(|it| it >= OFTEN)
+    }
+
     /// How long to wait before its file is written.
     pub(super) fn wait(&self) -> Duration {
         self.wait_at(Instant::now())
@@ -124,11 +128,7 @@ fn interval(metrics: &Metrics, unix: f64) -> Option<Duration> {
 
 /// By the server's clock, which is believed as far as it is possible.
 fn since_look(metrics: &Metrics, unix: f64) -> Option<Duration> {
-    let since = match metrics.reloaded_at() {
-        Some(reloaded) => unix - reloaded,
-        None => unix - metrics.process.start()? - FIRST.as_secs_f64(),
-    };
-    let since = Duration::try_from_secs_f64(since).ok();
+    let since = Duration::try_from_secs_f64(unix - metrics.reloaded_at()?).ok();
     since.filter(|since| *since <= KNOWN)
 }
 
@@ -170,15 +170,12 @@ mod tests {
     #[test]
     fn a_file_is_written_shortly_before_a_look() {
         for (looks, reloaded, up, expected) in [
-            // By its start.
-            (1, None, 31.5, 27.5),
-            (2, None, 61.5, 57.5),
-            // By its last reload, which counts more.
-            (9, Some(500.0), 530.0, 27.5),
+            (9, Some(500.0), 530.0, 27.0),
             // Just in time, and too late for this one.
             (9, Some(500.0), 558.0, 0.0),
-            (9, Some(500.0), 559.5, 58.0),
-            // Too long ago to say anything, by another clock, or too young.
+            (9, Some(500.0), 559.5, 57.5),
+            // It has not reloaded, or too long ago to say anything, by another clock, or is too young.
+            (2, None, 61.5, 0.0),
             (99, Some(500.0), 5_000.0, 0.0),
             (9, Some(900.0), 530.0, 0.0),
             (1, None, 5.0, 0.0),
@@ -198,8 +195,9 @@ mod tests {
         let (mut poll, now) = (Poll::default(), Instant::now() + secs(3600.0));
         let up = START + 6_000.0;
         poll.see_at(&metrics(100, None), now, up);
-        assert_eq!(poll.next_at(now), None, "a phase of long ago");
+        assert!(poll.next_at(now).is_none() && poll.is_unknown());
         poll.see_at(&metrics(101, None), now + secs(0.5), up + 0.5);
+        assert!(!poll.is_unknown());
         assert_eq!(poll.next_at(now + secs(20.0)), Some(secs(40.0)));
         // Answers that are too far apart change nothing.
         poll.see_at(&metrics(102, None), now + secs(90.0), up + 90.0);

@@ -13,7 +13,7 @@ use serde_yaml::with::singleton_map;
 use super::recipients::Recipients;
 use super::reload::Reload;
 use super::rewrite::Pace;
-use crate::args::{Engine, EtcdFlags, RotateFlags};
+use crate::args::{Engine, EtcdFlags, Orphans, RotateFlags};
 use crate::machine::Access;
 use crate::status::Failure;
 
@@ -47,6 +47,9 @@ pub(crate) struct Settings {
     /// Whether etcd is compacted and defragmented at the end.
     #[serde(default)]
     pub(crate) scrub: bool,
+    /// What becomes of objects whose namespace is gone.
+    #[serde(default)]
+    pub(crate) orphans: Orphans,
 }
 
 /// One API server.
@@ -133,6 +136,7 @@ impl Settings {
         }
         settings.pace = settings.pace.with(&flags.pace);
         settings.scrub &= !flags.no_scrub;
+        settings.orphans = flags.orphans.unwrap_or(settings.orphans);
         settings
     }
 
@@ -419,6 +423,7 @@ impl File {
             snapshots: self.snapshots.dir.map(absolute),
             plaintext_snapshots: flags.plaintext_snapshot,
             scrub: !flags.no_scrub,
+            orphans: flags.orphans.unwrap_or_default(),
         })
     }
 

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::manifest::{self, Entry};
 use super::recipients::Recipients;
 use crate::args::KmsSocket;
-use crate::etcd::{self, Counted, Keyspace, Prover, Question, census_of_file};
+use crate::etcd::{self, Counted, Keyspace, Prover, Question, Waived, census_of_file};
 use crate::kms;
 use crate::report::progress::Progress;
 use crate::report::verify::escape;
@@ -36,6 +36,8 @@ pub(super) struct Taking<'a> {
     pub(super) sockets: &'a [KmsSocket],
     /// To whom it is encrypted, where it would hold plaintext.
     pub(super) recipients: Option<&'a Recipients>,
+    /// What need not be readable in it.
+    pub(super) waived: &'a Waived,
     /// What was just counted in etcd: of an encrypted one nothing else can be told.
     pub(super) counted: Counted,
     pub(super) quiet: bool,
@@ -137,6 +139,7 @@ impl Taking<'_> {
         let key_ids = kms::key_ids(self.configuration, self.sockets).await;
         let question = Question {
             and_others: true,
+            waived: self.waived,
             ..Question::of(
                 self.prefix,
                 self.resources,

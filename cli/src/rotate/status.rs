@@ -10,6 +10,7 @@ use super::observe::connect;
 use super::poll;
 use crate::args::Global;
 use crate::machine::Machine;
+use crate::report::verify::escape;
 use crate::status::Failure;
 
 /// `atrest/rotation/v1`.
@@ -20,6 +21,10 @@ pub(crate) struct Report {
     state: &'static str,
     step: usize,
     objects: Objects,
+    /// Keys of values that nobody can decrypt, which are passed over.
+    waived: Vec<String>,
+    /// Keys of objects whose namespace was gone, deleted in etcd.
+    purged: Vec<String>,
     servers: Vec<Server>,
     next: Option<String>,
 }
@@ -93,12 +98,22 @@ impl Report {
                 next_poll: next_poll.map(|at| format!("{at:.0}")),
             });
         }
+        let waived: Vec<_> = journal.waived().into_keys().collect();
         Ok(Self {
             schema: "atrest/rotation/v1",
             run: journal.run.clone(),
             state: state.name(),
             step: state.number(),
             objects,
+            waived: waived
+                .iter()
+                .map(|key| escape(&String::from_utf8_lossy(key)))
+                .collect(),
+            purged: journal
+                .purges()
+                .into_iter()
+                .map(|it| escape(&it.key))
+                .collect(),
             servers,
             next: (!journal.is_done()).then(|| "atrest rotate resume".into()),
         })
@@ -117,6 +132,11 @@ impl Report {
             out,
             "objects: {done} of {total} done, {set_aside} set aside"
         );
+        for (what, keys) in [("waived", &self.waived), ("deleted", &self.purged)] {
+            for key in keys {
+                let _ = writeln!(out, "{what}: {key}");
+            }
+        }
         for server in &self.servers {
             let next = server.next_poll.iter();
             let next: String = next

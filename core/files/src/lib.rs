@@ -1,6 +1,8 @@
 //! Reads files with errors that name them, and replaces them whole or not at all (promise I5).
 #![forbid(unsafe_code)]
 
+mod root;
+
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -9,6 +11,8 @@ use std::path::{Component, Path, PathBuf};
 
 use atrest_core::secret::{Fingerprint, SecretBytes};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, RenameFlags, Uid, XattrFlags};
+
+pub use self::root::{Found, Root, names, read_pseudo};
 
 /// Larger than any configuration, keyring or kubeconfig; a device or a mistake is refused.
 pub const MAX_SIZE: u64 = 16 << 20;
@@ -82,16 +86,20 @@ fn os<'a>(act: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Error 
 
 /// Reads a regular file of at most [`MAX_SIZE`] bytes into memory that is zeroized.
 pub fn read(path: &Path) -> Result<SecretBytes, Error> {
-    let unfit = |reason| Error::Unfit {
-        path: path.to_owned(),
-        reason,
-    };
-    let mut file = OpenOptions::new()
+    let file = OpenOptions::new()
         .read(true)
         // Opening a FIFO must not wait for a writer.
         .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32)
         .open(path)
         .map_err(os("read", path))?;
+    read_open(file, path)
+}
+
+fn read_open(mut file: File, path: &Path) -> Result<SecretBytes, Error> {
+    let unfit = |reason| Error::Unfit {
+        path: path.to_owned(),
+        reason,
+    };
     let metadata = file.metadata().map_err(os("read", path))?;
     if metadata.is_dir() {
         return Err(unfit("it is a directory"));

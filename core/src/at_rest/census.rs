@@ -263,7 +263,10 @@ pub struct Census {
     pub not_current: Vec<NotCurrent>,
     /// How many more there were.
     pub omitted: u64,
+    /// Values that were passed over.
+    pub waived: u64,
     max_listed: usize,
+    waivers: BTreeMap<Vec<u8>, i64>,
 }
 
 impl Census {
@@ -277,7 +280,9 @@ impl Census {
             resources: Vec::new(),
             not_current: Vec::new(),
             omitted: 0,
+            waived: 0,
             max_listed,
+            waivers: BTreeMap::new(),
         };
         for resource in resources {
             census.cover(resource, expectation);
@@ -302,9 +307,23 @@ impl Census {
         self.resources.len() - 1
     }
 
+    /// Passes over the values of these keys from now on, as long as each is the one that was written at this
+    /// revision.
+    pub fn waive(&mut self, waivers: BTreeMap<Vec<u8>, i64>) {
+        self.waivers = waivers;
+    }
+
+    fn is_waived(&self, value: &Stored<'_>) -> bool {
+        self.waivers.get(value.key) == Some(&value.mod_revision)
+    }
+
     /// Counts a value of `resources[resource]`. `object` is what of the key follows after the
     /// resource's directory.
     pub fn add(&mut self, resource: usize, value: &Stored<'_>, proof: Proof) {
+        if self.is_waived(value) {
+            self.waived += 1;
+            return;
+        }
         let Stored {
             key,
             object,
@@ -424,7 +443,8 @@ impl Census {
         let namespace = ObjectKey::parse(value.object)?.namespace?;
         let expected = self.resources[resource].expected.as_ref();
         let (provider, key_name, state, _) = judge(expected, value.value);
-        gone.contains(&namespace).then(|| Orphan {
+        let is_orphan = gone.contains(&namespace) && !self.is_waived(value);
+        is_orphan.then(|| Orphan {
             key: value.key.to_vec(),
             state,
             provider,
@@ -608,6 +628,24 @@ mod tests {
         };
         census.add_read(0, &[(writer, 2)].into(), &(1..=1));
         assert_eq!(census.verdict(), Verdict::Unknown);
+    }
+
+    #[test]
+    fn a_waiver_is_for_one_key_as_it_was_written_once() {
+        let configuration = configuration(&["new"], false);
+        let mut census = census(Some(&configuration));
+        census.waive([(b"a/b".to_vec(), 7)].into());
+        let poison = |object, revision| stored(object, b"k8s:enc:secretbox:v1:old:x", revision);
+        census.add(0, &poison(b"a/b", 7), Proof::NotTried);
+        assert_eq!((census.waived, census.total()), (1, 0));
+        assert_eq!(census.settle(&BTreeSet::new()), BTreeSet::new());
+        for (object, revision) in [(&b"a/b"[..], 8), (b"a/c", 7), (b"a/b/c", 7)] {
+            census.add(0, &poison(object, revision), Proof::NotTried);
+        }
+        assert_eq!((census.waived, census.total()), (1, 3));
+        let gone = [String::from("a")].into();
+        assert!(census.orphan(0, &poison(b"a/b", 7), &gone).is_none());
+        assert!(census.orphan(0, &poison(b"a/b", 8), &gone).is_some());
     }
 
     #[test]

@@ -17,6 +17,8 @@ use super::step::{CensusFacts, Facts, Progress, RULES, Rule, ServerFacts, Snapsh
 enum Under {
     Old,
     New,
+    /// Nobody can decrypt it.
+    Nobody,
 }
 
 impl Stage {
@@ -24,6 +26,7 @@ impl Stage {
         match under {
             Under::Old => self != Self::Only,
             Under::New => self != Self::Absent,
+            Under::Nobody => false,
         }
     }
 
@@ -131,6 +134,8 @@ struct Left {
     unread: u8,
     /// A server does not let the rewrite write an object.
     refusals: u8,
+    /// A stored value is damaged.
+    poison: u8,
 }
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -153,6 +158,8 @@ struct World {
     has_snapshot_before: bool,
     has_snapshot_after: bool,
     is_scrubbed: bool,
+    /// What nobody can decrypt was waived: a later damage is not.
+    is_waived: bool,
     killed: bool,
     went_back: bool,
     rewrote_early: bool,
@@ -184,6 +191,9 @@ enum Event {
     Begin(usize),
     End(usize, usize),
     Appear,
+    Spoil(usize),
+    /// The operator's word, between two processes.
+    Waive,
 }
 
 /// Where a rotation begins.
@@ -306,7 +316,7 @@ impl World {
                 Run::Idle
             }
             // One that the new key alone does not read is none, and the run stops.
-            Run::Decided(Step::Snapshot(Snapshot::After), _) => match self.count(Under::Old) {
+            Run::Decided(Step::Snapshot(Snapshot::After), _) => match self.left() {
                 0 => {
                     self.has_snapshot_after = true;
                     Run::Idle
@@ -380,13 +390,25 @@ impl World {
     }
 
     fn take_census(&mut self, cannot_judge: bool) {
-        let old = self.count(Under::Old);
+        let (old, poison) = (self.count(Under::Old), self.count(Under::Nobody));
         let (not_current, unread) = if cannot_judge { (0, old) } else { (old, 0) };
-        self.was_proven |= not_current == 0 && unread == 0;
+        let waived = if self.is_waived { poison } else { 0 };
+        self.was_proven |= not_current + poison == waived && unread == 0;
         self.census = Some(CensusFacts {
-            not_current,
+            not_current: not_current + poison,
+            waived,
             unread,
         });
+    }
+
+    /// Values that a removal of the old key has to wait for.
+    fn left(&self) -> u64 {
+        let poison = if self.is_waived {
+            0
+        } else {
+            self.count(Under::Nobody)
+        };
+        self.count(Under::Old) + poison
     }
 
     /// What is in flight now has to end first.
@@ -422,6 +444,7 @@ impl Model for Rotation {
             has_snapshot_before: !self.keeps,
             has_snapshot_after: !self.keeps,
             is_scrubbed: !self.keeps,
+            is_waived: false,
             killed: false,
             went_back: false,
             rewrote_early: false,
@@ -516,6 +539,14 @@ impl Model for Rotation {
         if world.left.appearances > 0 && !world.is_dropping {
             events.push(Event::Appear);
         }
+        // After the last census it is no matter: no key reads it.
+        if world.left.poison > 0 && world.census.is_none() && !world.is_dropping && !world.is_waived
+        {
+            events.extend((0..self.objects).map(Event::Spoil));
+        }
+        if world.run == Run::Down && !world.is_waived && world.count(Under::Nobody) > 0 {
+            events.push(Event::Waive);
+        }
     }
 
     fn next_state(&self, last: &World, event: Event) -> Option<World> {
@@ -577,7 +608,9 @@ impl Model for Rotation {
                 world.left.keys -= 1;
                 // What was new is old now.
                 for object in &mut world.objects {
-                    object.0 = Under::Old;
+                    if object.0 == Under::New {
+                        object.0 = Under::Old;
+                    }
                 }
                 for server in &mut world.servers {
                     (server.lags, server.is_disturbed) = (true, true);
@@ -605,6 +638,11 @@ impl Model for Rotation {
                 let (under, _) = world.servers[i].in_flight.take()?;
                 world.objects[object].0 = under;
             }
+            Event::Spoil(object) => {
+                world.left.poison -= 1;
+                world.objects[object].0 = Under::Nobody;
+            }
+            Event::Waive => world.is_waived = true,
             Event::Appear => {
                 world.left.appearances -= 1;
                 world.servers.push(Server::new(false));
@@ -621,10 +659,8 @@ impl Model for Rotation {
                 |_, world: &World| {
                     let expected = |it: &&Server| it.is_listed && !it.is_behind && !it.lies;
                     world.servers.iter().filter(expected).all(|server| {
-                        world
-                            .objects
-                            .iter()
-                            .all(|object| server.loaded.reads(object.0))
+                        let mut objects = world.objects.iter().filter(|it| it.0 != Under::Nobody);
+                        objects.all(|object| server.loaded.reads(object.0))
                     })
                 },
             ),
@@ -635,6 +671,7 @@ impl Model for Rotation {
                     world.objects.iter().all(|object| match object.0 {
                         Under::Old => world.servers.iter().any(has_old),
                         Under::New => world.escrowed > 0,
+                        Under::Nobody => true,
                     })
                 },
             ),
@@ -645,7 +682,7 @@ impl Model for Rotation {
                 };
                 let is_whole = |it: &Server| it.is_listed && it.file == end && it.loaded == end;
                 world.run != Run::Done
-                    || world.count(Under::Old) == 0
+                    || world.left() == 0
                         && !world.servers.is_empty()
                         && world.servers.iter().all(is_whole)
             }),
@@ -695,6 +732,13 @@ impl Model for Rotation {
                 world.run != Run::Done || world.is_scrubbed
             }),
             Property::sometimes(DONE, |_, world: &World| world.run == Run::Done),
+            Property::sometimes(
+                "done beside what was waived",
+                |model: &Self, world: &World| {
+                    let may = model.left.poison > 0;
+                    world.run == Run::Done && (world.count(Under::Nobody) > 0 || !may)
+                },
+            ),
             Property::sometimes("done after a kill", |_, world: &World| {
                 world.run == Run::Done && world.killed
             }),
@@ -730,6 +774,7 @@ const SOME: Left = Left {
     keys: 0,
     unread: 1,
     refusals: 1,
+    poison: 0,
 };
 
 /// Servers that lie, beside what else may go wrong meanwhile.
@@ -743,6 +788,16 @@ const LIES: Left = Left {
     keys: 0,
     unread: 0,
     refusals: 1,
+    poison: 0,
+};
+
+/// A value that is damaged, beside what else may go wrong meanwhile.
+const POISON: Left = Left {
+    returns: 0,
+    appearances: 0,
+    unread: 0,
+    poison: 1,
+    ..SOME
 };
 
 /// A change of the plugin's key alone. Which files could come back depends on what was before.
@@ -803,6 +858,7 @@ fn no_rotation_strands_a_value() {
         (3, 4, false, few),
     ];
     sizes.extend([(1, 2, true, LIES), (2, 2, false, LIES), (3, 2, false, LIES)]);
+    sizes.extend([(1, 2, true, POISON), (2, 2, false, POISON)]);
     if std::env::var_os("ATREST_LONG").is_some() {
         let more = Left {
             restarts: 0,
@@ -826,7 +882,7 @@ fn no_rotation_strands_a_value() {
         );
         assert_eq!(broken, Vec::<String>::new(), "{servers} servers");
         println!(
-            "{servers} servers, {objects} objects, {}, {left:?}: {states} states, 16 properties hold \
+            "{servers} servers, {objects} objects, {}, {left:?}: {states} states, 17 properties hold \
              ({:.1} s)",
             if keeps { "snapshots and scrub" } else { "bare" },
             start.elapsed().as_secs_f64()
@@ -874,6 +930,7 @@ fn no_rule_can_be_left_out() {
             (TheStart, 1, 1, SOME),
             (TheStart, 2, 1, SOME),
             (TheStart, 2, 1, LIES),
+            (TheStart, 1, 1, POISON),
             (InPlace, 2, 1, IN_PLACE),
         ];
         let broken = sizes

@@ -109,6 +109,9 @@ pub struct ServerFacts {
 pub struct CensusFacts {
     /// Values that are not under the target.
     pub not_current: u64,
+    /// Of these, such that nobody can decrypt and that the operator has waived, each by its key and as it was
+    /// written then.
+    pub waived: u64,
     /// Values that could not be judged.
     pub unread: u64,
 }
@@ -287,24 +290,26 @@ pub(super) static RULES: &[Rule] = &[
         step: |facts| at(facts, Stage::Absent).map(Step::AddRead),
     },
     Rule {
-        name: "6. a file counts when its server has loaded it; until then nothing further is changed",
+        name: "6. a file counts when its server has loaded it; until then nothing further is changed, but that \
+               the rest follow one that is proven",
         step: |facts| {
-            let behind = facts.servers.iter().position(|server| !server.loaded);
+            let waits = |it: &ServerFacts| !it.loaded && !follows(facts, it);
+            let behind = facts.servers.iter().position(waits);
             behind.map(|server| Step::Await(Await::Load(server)))
         },
     },
     Rule {
         name: "7. a plugin's key counts when the server has taken it up",
         step: |facts| {
-            let lags = |it: &ServerFacts| it.file >= Stage::Writes && !it.taken_up;
+            let lags = |it: &ServerFacts| it.file >= Stage::Writes && it.loaded && !it.taken_up;
             let behind = facts.servers.iter().position(lags);
             behind.map(|server| Step::Await(Await::TakeUp(server)))
         },
     },
     Rule {
-        name: "8. a server is not believed: what one writes, all read, before the next one writes",
+        name: "8. a server is not believed: what one writes, all read, before the others write",
         step: |facts| {
-            let unproven = |it: &ServerFacts| it.file >= Stage::Writes && !it.proven;
+            let unproven = |it: &ServerFacts| it.file >= Stage::Writes && it.loaded && !it.proven;
             facts.servers.iter().position(unproven).map(Step::Canary)
         },
     },
@@ -362,7 +367,7 @@ pub(super) static RULES: &[Rule] = &[
         step: |facts| (!facts.hold_over).then_some(Step::Await(Await::Hold)),
     },
     Rule {
-        name: "19. the old key leaves one server after the other",
+        name: "19. the old key leaves one server, and then each of the others on a count of its own",
         step: |facts| {
             let next = at(facts, Stage::Writes).filter(|_| !facts.in_place);
             next.map(Step::DropRead)
@@ -378,8 +383,23 @@ fn at(facts: &Facts, stage: Stage) -> Option<usize> {
     facts.servers.iter().position(|server| server.file == stage)
 }
 
+/// Whether another server is proven with the file that this one is to load, and more are to get it: then
+/// these are not kept waiting. A process that is to drop the old key has to be the one of the barrier.
+fn follows(facts: &Facts, server: &ServerFacts) -> bool {
+    let is_proven =
+        |it: &ServerFacts| it.file == server.file && it.loaded && it.taken_up && it.proven;
+    let others_are_left = match server.file {
+        Stage::Absent | Stage::Reads => false,
+        Stage::Writes => at(facts, Stage::Reads).is_some(),
+        Stage::Only => at(facts, Stage::Writes).is_some() && !server.disturbed,
+    };
+    others_are_left && facts.servers.iter().any(is_proven)
+}
+
+/// No key is of use to what nobody can decrypt; still only the operator's word lets it be.
 fn not_current(facts: &Facts) -> u64 {
-    facts.census.map_or(0, |census| census.not_current)
+    let left = |census: CensusFacts| census.not_current.saturating_sub(census.waived);
+    facts.census.map_or(0, left)
 }
 
 /// The next step.
@@ -454,6 +474,7 @@ mod tests {
             in_flight_over: true,
             census: Some(CensusFacts {
                 not_current: 0,
+                waived: 0,
                 unread: 0,
             }),
             hold_over: true,
@@ -472,12 +493,22 @@ mod tests {
         let census = |not_current, unread| {
             Some(CensusFacts {
                 not_current,
+                waived: 0,
                 unread,
             })
         };
         let stale = |passes, set_aside| Facts {
             census: census(1, 0),
             progress: progressed(passes, set_aside),
+            ..writes()
+        };
+        let waived = |not_current, waived, unread| Facts {
+            census: Some(CensusFacts {
+                not_current,
+                waived,
+                unread,
+            }),
+            progress: progressed(1, 1),
             ..writes()
         };
         for (rule, facts, expected) in [
@@ -544,6 +575,23 @@ mod tests {
                 Step::Await(Await::Load(0)),
             ),
             (
+                6,
+                facts(&[
+                    server(Only, true),
+                    ServerFacts {
+                        disturbed: true,
+                        ..server(Only, false)
+                    },
+                    server(Writes, true),
+                ]),
+                Step::Await(Await::Load(1)),
+            ),
+            (
+                6,
+                facts(&[server(Only, true), server(Only, false)]),
+                Step::Await(Await::Load(1)),
+            ),
+            (
                 7,
                 facts(&[
                     server(Reads, true),
@@ -589,6 +637,18 @@ mod tests {
                 Step::Promote(1),
             ),
             (
+                9,
+                facts(&[
+                    server(Writes, true),
+                    ServerFacts {
+                        proven: false,
+                        ..server(Writes, false)
+                    },
+                    server(Reads, true),
+                ]),
+                Step::Promote(2),
+            ),
+            (
                 10,
                 facts(&[
                     server(Only, true),
@@ -627,6 +687,9 @@ mod tests {
             (14, stale(1, 0), Step::Rewrite),
             (15, stale(3, 0), Step::Stop(Stop::NotCurrent)),
             (15, stale(1, 1), Step::Stop(Stop::NotCurrent)),
+            (15, waived(2, 1, 0), Step::Stop(Stop::NotCurrent)),
+            (16, waived(1, 1, 1), Step::Stop(Stop::Unread)),
+            (19, waived(2, 2, 0), Step::DropRead(0)),
             (
                 16,
                 Facts {
@@ -656,6 +719,15 @@ mod tests {
                 19,
                 facts(&[server(Only, true), server(Writes, true)]),
                 Step::DropRead(1),
+            ),
+            (
+                19,
+                facts(&[
+                    server(Only, true),
+                    server(Only, false),
+                    server(Writes, true),
+                ]),
+                Step::DropRead(2),
             ),
             (
                 21,

@@ -205,12 +205,14 @@ async fn the_api_and_etcd_prove_the_same() {
     let server = &plane.servers[0];
     let expect = ["--expect", next.to_str().unwrap()];
     run(&server.kubeconfig, &server.encryption_config, &expect).expect(0);
-    let other = run(&server.kubeconfig, &next, &[]).expect(3);
-    assert!(
-        other.stderr.contains("has loaded another"),
-        "{}",
-        other.stderr
-    );
+    if plane.tells_hashes() {
+        let other = run(&server.kubeconfig, &next, &[]).expect(3);
+        assert!(
+            other.stderr.contains("has loaded another"),
+            "{}",
+            other.stderr
+        );
+    }
 
     // What the configuration does not cover is not counted by the server.
     let more = ["--resource", "configmaps"];

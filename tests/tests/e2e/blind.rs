@@ -17,7 +17,6 @@ use atrest_tests::stored_values;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 /// A thousand with the 75 that are planted.
 const REST: Population = Population {
@@ -157,16 +156,7 @@ resources:
 ",
         BASE64_STANDARD.encode([7; 32])
     );
-    fs::write(&plane.servers[0].encryption_config, &configuration).unwrap();
-    let digest = data_encoding::HEXLOWER.encode(&Sha256::digest(configuration));
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        let metrics = plane.kubectl(0).args(["get", "--raw=/metrics"]).output();
-        if String::from_utf8_lossy(&metrics.unwrap().stdout).contains(&digest) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "the server does not load it");
-    }
+    plane.load(0, configuration.as_bytes());
 }
 
 #[tokio::test(flavor = "multi_thread")]

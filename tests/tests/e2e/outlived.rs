@@ -137,6 +137,11 @@ async fn objects_that_take_no_change_and_clocks_that_are_wrong() {
     kubectl(&plane, "create namespace full");
     kubectl(&plane, "create secret generic one -n full");
     kubectl(&plane, "create quota none -n full --hard=secrets=1");
+    kubectl_apply(
+        &plane,
+        "apiVersion: v1\nkind: LimitRange\nmetadata: {name: range, namespace: full}\n\
+         spec: {limits: [{type: Container, max: {cpu: 1m}}]}\n",
+    );
     kubectl(&plane, "create namespace ending");
     kubectl_apply(
         &plane,

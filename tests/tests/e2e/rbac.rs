@@ -150,6 +150,11 @@ async fn the_examples_rights_are_enough_and_each_is_needed() {
         ),
         ("get", "/metrics", "/metrics"),
         ("get", "namespaces", "namespaces/kube-system"),
+        (
+            "list",
+            "webhookconfigurations",
+            "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+        ),
         ("create", "secrets", "secrets"),
         ("patch", "secrets", "secrets"),
         ("list", "secrets", "secrets"),

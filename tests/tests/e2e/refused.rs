@@ -151,13 +151,15 @@ async fn what_cannot_be_used_is_refused_with_a_hint_and_changes_nothing() {
     command
         .arg("--state-dir")
         .arg(plane.directory().join("state"));
-    let ended = command.output().unwrap().into();
-    assert_refused(
-        "not loaded",
-        &ended,
-        2,
-        &["another EncryptionConfiguration", "automatic-reload"],
-    );
+    if plane.tells_hashes() {
+        let ended = command.output().unwrap().into();
+        assert_refused(
+            "not loaded",
+            &ended,
+            2,
+            &["another EncryptionConfiguration", "automatic-reload"],
+        );
+    }
 
     // API servers.
     let down = kubeconfig(&plane, "down.conf", |text| {
@@ -347,6 +349,8 @@ async fn a_full_disk_at_the_escrow_stops_before_anything_is_changed() {
         "{}",
         ended.stderr
     );
+    let told = "full/key has 0 bytes free, and the run may need ";
+    assert!(ended.stderr.contains(told), "{}", ended.stderr);
     assert_eq!(
         ended.stdout.trim(),
         "fill",

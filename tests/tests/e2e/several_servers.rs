@@ -26,7 +26,7 @@ impl Rotated {
     }
 
     /// What was said until it was done.
-    fn resume(&self, more: &[&str]) -> Vec<Ended> {
+    fn resume(&mut self, more: &[&str]) -> Vec<Ended> {
         let deadline = Instant::now() + Duration::from_secs(180);
         let mut said = Vec::new();
         loop {
@@ -36,6 +36,15 @@ impl Rotated {
                 "{ended:?} after {said:?}"
             );
             let is_done = ended.status == Some(0);
+            if ended.stderr.contains("restart this API server") {
+                assert!(!self.plane.tells_hashes(), "{}", ended.stderr);
+                let is_named = |i: &usize| {
+                    let told = format!("error: cp{} has not loaded", i + 1);
+                    ended.stderr.contains(&told)
+                };
+                let named = (0..self.plane.servers.len()).find(is_named);
+                self.plane.restart(named.unwrap());
+            }
             said.push(ended);
             if is_done {
                 return said;

@@ -21,9 +21,21 @@ fn reencrypt(plane: &ControlPlane) -> Ended {
     atrest::run(arguments)
 }
 
+/// As Kubernetes 1.33 does, whose migrator is behind a feature gate.
+fn serves_no_migrations(plane: &ControlPlane) -> bool {
+    let absent = !plane.tells_hashes();
+    if absent {
+        reencrypt(plane).expect(2);
+    }
+    absent
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_clusters_controller_is_woken_and_its_word_is_not_taken() {
     let (plane, stored) = to_be_rewritten(Options::default()).await;
+    if serves_no_migrations(&plane) {
+        return;
+    }
     let _migrator = plane.start_migrator();
     let start = Instant::now();
     let report = reencrypt(&plane).expect(0).json();
@@ -52,6 +64,9 @@ async fn an_idle_clusters_controller_is_woken_and_its_word_is_not_taken() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_controller_leaves_behind_is_named() {
     let (plane, stored) = to_be_rewritten(Options::default()).await;
+    if serves_no_migrations(&plane) {
+        return;
+    }
     // An update that admission refuses ends the migration where it is.
     let manifest = "
 apiVersion: admissionregistration.k8s.io/v1

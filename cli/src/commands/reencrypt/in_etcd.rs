@@ -15,7 +15,7 @@ use crate::report;
 use crate::report::progress::Progress;
 use crate::rotate::Lock;
 use crate::rotate::rewrite::Pace;
-use crate::rotate::rewrite::etcd::{Barrier, Engine, Means, SKIPPED};
+use crate::rotate::rewrite::etcd::{Barrier, Engine, Means, SKIPPED, Unverified};
 use crate::status::{ExitStatus, Failure};
 
 pub(super) async fn run(global: &Global, arguments: &Reencrypt) -> Result<ExitStatus, Failure> {
@@ -35,7 +35,10 @@ pub(super) async fn run(global: &Global, arguments: &Reencrypt) -> Result<ExitSt
         resources: &resources,
         path,
         file: &file,
-        takes_unverified: flags.unverified_config,
+        unverified: match flags.unverified_config {
+            true => Unverified::Warned,
+            false => Unverified::Refused,
+        },
     };
     let dek_source = barrier.check(&etcd).await?;
     if arguments.dry_run {

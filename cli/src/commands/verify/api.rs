@@ -94,6 +94,8 @@ impl Server {
             revision,
             cluster_uid: self.api.cluster_uid().await.ok(),
             orphans: Vec::new(),
+            bytes: Vec::new(),
+            large: Vec::new(),
             residue: None,
         })
     }

@@ -10,7 +10,7 @@ use atrest_core::encryption_config::{
 use atrest_core::secret::SecretBytes;
 
 use crate::args::{Global, Verify};
-use crate::etcd::{self, Counted, Keyspace, Question, census_of_file};
+use crate::etcd::{self, Counted, Keyspace, Question, Waived, census_of_file};
 use crate::report;
 use crate::report::certified::{Certified, Verdict};
 use crate::report::progress::Progress;
@@ -128,6 +128,7 @@ struct Expected {
     configuration: EncryptionConfiguration,
     resources: Vec<GroupResource>,
     key_ids: BTreeMap<String, String>,
+    waived: Waived,
 }
 
 impl Expected {
@@ -166,17 +167,25 @@ impl Expected {
                 .into_iter()
                 .collect(),
             target,
+            waived: certificate
+                .waived
+                .iter()
+                .map(|it| (it.key.clone().into_bytes(), it.mod_revision))
+                .collect(),
         })
     }
 
     fn question<'a>(&'a self, prefix: &'a str) -> Question<'a> {
-        Question::of(
-            prefix,
-            &self.resources,
-            &self.configuration,
-            &self.key_ids,
-            0,
-        )
+        Question {
+            waived: &self.waived,
+            ..Question::of(
+                prefix,
+                &self.resources,
+                &self.configuration,
+                &self.key_ids,
+                0,
+            )
+        }
     }
 
     fn is_target(&self, provider: &str, key: Option<&str>) -> bool {

@@ -64,13 +64,17 @@ impl Run<'_> {
         let flags = EtcdFlags::from(&self.settings.etcd);
         let sockets = hand::sockets(&self.settings);
         let key_ids = kms::key_ids(&configuration, &sockets).await;
-        let question = Question::of(
-            flags.prefix(),
-            &selection.resources,
-            &configuration,
-            &key_ids,
-            0,
-        );
+        let waived = self.journal.waived();
+        let question = Question {
+            waived: &waived,
+            ..Question::of(
+                flags.prefix(),
+                &selection.resources,
+                &configuration,
+                &key_ids,
+                0,
+            )
+        };
         let counted = etcd::census(&mut self.reached.etcd, &question, None).await?;
         let recipients = Recipients::parse(&self.settings.recipients)?;
         let is_plain = counted.census.count(State::Plaintext) > 0;
@@ -91,6 +95,7 @@ impl Run<'_> {
             resources: &selection.resources,
             sockets: &sockets,
             recipients,
+            waived: &waived,
             counted,
             quiet: self.global.quiet,
         };

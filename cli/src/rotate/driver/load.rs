@@ -14,6 +14,7 @@ use super::super::poll::Poll;
 use super::super::settings::Server;
 use super::super::stage_name;
 use super::Run;
+use crate::configuration::Loaded;
 use crate::status::Failure;
 
 /// Between two looks at a server that has not loaded its file yet.
@@ -21,6 +22,9 @@ pub(super) const LOOK: Duration = Duration::from_millis(250);
 
 /// Between two words about the same wait.
 const SAY: Duration = Duration::from_secs(15);
+
+/// All servers have looked at their files by then.
+const WATCH: Duration = Duration::from_secs(65);
 
 /// A server that looked at its file as often and as long, and neither loads nor refuses it, sees another one.
 const LOOKS: u64 = 3;
@@ -30,6 +34,8 @@ const BLIND: Duration = Duration::from_secs(15);
 #[derive(Default)]
 pub(super) struct Loads {
     polls: Vec<Poll>,
+    /// Since when the servers' first looks are watched for.
+    watched: Option<Instant>,
     /// The server whose next look was waited for: its file is written now.
     due: Option<usize>,
     /// The one whose next look is waited for.
@@ -95,6 +101,14 @@ impl Loads {
         self.polls.get(server).map_or(Duration::ZERO, Poll::wait)
     }
 
+    /// Whether it is worth to see first when several servers look at their files.
+    fn is_to_watch(&self, servers: &[usize]) -> bool {
+        let mut polls = servers.iter().filter_map(|i| self.polls.get(*i));
+        self.watched.is_none_or(|since| since.elapsed() < WATCH)
+            && self.polls.len() > 1
+            && polls.any(Poll::is_unknown)
+    }
+
     fn next_poll(&self, server: usize) -> Option<Duration> {
         self.polls.get(server)?.next()
     }
@@ -114,6 +128,15 @@ impl Run<'_> {
             facts.servers[*j].file == facts.servers[i].file && observed[*j].file.is_some()
         });
         let alike: Vec<_> = alike.collect();
+        if self.loads.is_to_watch(&alike) {
+            if self.loads.watched.is_none() {
+                self.say("when the servers look at their files is seen first, within a minute");
+            }
+            self.loads.watched.get_or_insert_with(Instant::now);
+            tokio::time::sleep(LOOK).await;
+            self.loads.for_files += LOOK;
+            return Ok(());
+        }
         let i = self.loads.soonest(&alike).unwrap_or(i);
         let wait = self.loads.wait(i);
         if self.loads.due == Some(i) || wait.is_zero() {
@@ -272,6 +295,9 @@ impl Run<'_> {
         let why = match (seen.process(), seen.loaded()) {
             (None, _) => ": it cannot be reached".to_owned(),
             (Some(_), Some(loaded)) if loaded.starts_with(&file) => ": it is not ready".to_owned(),
+            _ if self.has_to_restart(i, seen) => {
+                ": before Kubernetes 1.34 that is known once the API server is restarted".to_owned()
+            }
             _ => match self.loads.next_poll(i) {
                 Some(next) => format!(", next poll in {:.0} s", next.as_secs_f64()),
                 None => String::new(),
@@ -291,22 +317,47 @@ impl Run<'_> {
         short(&sha256)
     }
 
-    /// The look that found a server with its new file in place: for one that cannot say what it has loaded,
-    /// a later start is the evidence.
+    /// Of the files that the run has written.
+    pub(super) fn note_all_placed(&mut self, observed: &[Observed]) -> Result<(), Failure> {
+        for (i, seen) in observed.iter().enumerate() {
+            let name = &self.settings.servers[i].name;
+            let written = Written::of(&self.journal.records, name);
+            let is_there = |file: &Loaded| written.is_some_and(|it| it.is_of(&file.fingerprint));
+            if seen.file.as_ref().is_some_and(is_there) {
+                self.note_placed(i, seen)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The look that found a server with its file in place: for one that cannot say what it has loaded, a
+    /// later start is the evidence.
     fn note_placed(&mut self, i: usize, seen: &Observed) -> Result<(), Failure> {
         let name = &self.settings.servers[i].name;
         let written = Written::of(&self.journal.records, name);
-        let (Some(file), Some(metrics), Some(written)) = (&seen.file, &seen.metrics, written)
-        else {
+        let (Some(file), Some(metrics)) = (&seen.file, &seen.metrics) else {
             return Ok(());
         };
-        if written.lacks_placed(&file.fingerprint, metrics) {
+        let is_placed = written.is_some_and(|it| it.is_placed(&file.fingerprint));
+        if metrics.loaded_config.is_none() && !is_placed {
             self.journal.append(Record::Placed {
                 server: name.clone(),
                 process: metrics.process.clone(),
+                sha256: Some(file.fingerprint.to_string()),
             })?;
         }
         Ok(())
+    }
+
+    /// It does not say what it has loaded, and the file is none that the run wrote.
+    fn has_to_restart(&self, i: usize, seen: &Observed) -> bool {
+        let (name, records) = (&self.settings.servers[i].name, &self.journal.records);
+        let is_counted = |file: &Loaded| {
+            let written = Written::of(records, name);
+            written.is_some_and(|it| it.is_counted(&file.fingerprint, seen.process()))
+        };
+        let file = seen.file.as_ref();
+        seen.says_nothing_yet() && file.is_some_and(|file| !is_counted(file))
     }
 
     fn not_loaded(&self, i: usize, seen: &Observed) -> Failure {
@@ -314,7 +365,8 @@ impl Run<'_> {
         let hash = self.short_hash(i, seen);
         let failed = self.loads.waiting.as_ref().map(|it| it.failed);
         let refuses = seen.metrics.as_ref().map(|it| it.failed_reloads) > failed;
-        let is_blind = self.is_blind(i, seen);
+        let has_to_restart = self.has_to_restart(i, seen);
+        let is_blind = self.is_blind(i, seen) && !has_to_restart;
         let why = match (seen.process(), seen.loaded()) {
             (None, _) => "it cannot be reached".to_owned(),
             (Some(_), Some(loaded)) if loaded.starts_with(&hash) => "it is not ready".to_owned(),
@@ -322,6 +374,9 @@ impl Run<'_> {
                 "it has looked at its file since, and sees the old one".to_owned()
             }
             (Some(_), _) if refuses => "it has tried to, and failed".to_owned(),
+            (Some(_), None) if has_to_restart => {
+                "it does not say so, and no count of reloads tells it".to_owned()
+            }
             (Some(_), None) => "it reports no hash of a loaded configuration".to_owned(),
             (Some(_), Some(loaded)) => format!("it runs with {}", short(loaded)),
         };
@@ -333,6 +388,10 @@ impl Run<'_> {
             None => failure.hint(
                 "copy the file as you were told, SHA-256 and all, and see that the API server loads it; \
                  then atrest rotate resume",
+            ),
+            Some(_) if has_to_restart => failure.hint(
+                "before Kubernetes 1.34 a later start is the evidence: restart this API server, then \
+                 atrest rotate resume",
             ),
             Some(_) if is_blind => failure.hint(
                 "a pod that mounts the file by itself keeps the old one: mount its directory, as \

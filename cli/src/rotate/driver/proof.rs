@@ -92,7 +92,7 @@ impl Run<'_> {
         observed: &[Observed],
     ) -> Result<(), Failure> {
         self.keep_lease().await?;
-        let configuration = &first_file(observed)?.configuration;
+        let configuration = self.furthest(observed)?;
         let Some(kind) = self.kind_of_canary(configuration)? else {
             return Ok(());
         };
@@ -116,6 +116,21 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What the servers that are ahead of the others write with.
+    fn furthest<'o>(
+        &self,
+        observed: &'o [Observed],
+    ) -> Result<&'o EncryptionConfiguration, Failure> {
+        let mut furthest = (Stage::Absent, &first_file(observed)?.configuration);
+        for file in observed.iter().filter_map(|seen| seen.file.as_ref()) {
+            let stage = self.stage(&file.configuration)?;
+            if stage > furthest.0 {
+                furthest = (stage, &file.configuration);
+            }
+        }
+        Ok(furthest.1)
     }
 
     /// Of the plugin that is moved to, or back to; of no other one.

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use atrest_core::at_rest::{Census, State};
+use atrest_core::rotation::chain::Target;
 
 use super::super::counts::Counts;
 use super::super::covered;
@@ -22,6 +23,7 @@ impl Run<'_> {
         self.keep_lease().await?;
         self.census = None;
         self.set_aside.clear();
+        self.settle_orphans(observed).await?;
         let start = Instant::now();
         let (mut total, mut rewritten) = (0, 0);
         let file = first_file(observed)?;
@@ -44,6 +46,7 @@ impl Run<'_> {
             resources: &resources,
             sockets: &hand::sockets(&self.settings),
             state_dir: &self.journal.directory(),
+            waived: &self.journal.waived(),
             until: self.window.end(),
             quiet: self.global.quiet,
         };
@@ -104,21 +107,36 @@ impl Run<'_> {
         let key_ids = self.key_ids(configuration).await?;
         let flags = EtcdFlags::from(&self.settings.etcd);
         let named = covered::named(&selection);
-        let question = Question::of_rotation(
-            flags.prefix(),
-            &selection,
-            &named,
-            configuration,
-            &key_ids,
-            NAMED,
-        );
+        let waived = self.journal.waived();
+        let question = Question {
+            waived: &waived,
+            max_orphans: usize::MAX,
+            ..Question::of_rotation(
+                flags.prefix(),
+                &selection,
+                &named,
+                configuration,
+                &key_ids,
+                NAMED,
+            )
+        };
         let taken = Instant::now();
         let counted = etcd::census(&mut self.reached.etcd, &question, None).await?;
+        let writes_plaintext = matches!(self.target, Some(Target::Identity));
+        let listed = counted.census.not_current.iter();
+        let listed: Vec<_> = listed
+            .filter(|it| !writes_plaintext || it.state != State::Plaintext)
+            .collect();
+        self.remnants = self.remnants(&counted, &listed, observed).await?;
         let etcd::Counted {
             census, revision, ..
         } = counted;
+        let passed_over = match census.waived {
+            0 => String::new(),
+            waived => format!(", {waived} waived"),
+        };
         self.say(&format!(
-            "revision {revision}: {} values, {} {}",
+            "revision {revision}: {} values, {} {}{passed_over}",
             census.total(),
             census.settled(),
             self.under()
@@ -128,6 +146,7 @@ impl Run<'_> {
             total: census.total(),
             not_current: not_current(&census),
             unread: census.count(State::Unread),
+            waived: census.waived,
             at: now(),
             resources: Counts::of(&census),
         })?;

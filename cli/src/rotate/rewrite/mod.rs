@@ -5,7 +5,7 @@ pub(crate) mod api;
 mod connection;
 pub(crate) mod etcd;
 mod governor;
-mod quota;
+pub(super) mod quota;
 mod space;
 mod steward;
 pub(crate) mod svm;

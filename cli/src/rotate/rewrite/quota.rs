@@ -23,7 +23,7 @@ const FILE: u64 = 95;
 
 /// What is to be done before more is written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Room {
+pub(in crate::rotate) enum Room {
     /// Nothing.
     Enough,
     /// Compact, if there is something to compact.
@@ -33,7 +33,7 @@ pub(super) enum Room {
 }
 
 /// Whether there is room for `pending` bytes of keys and values.
-pub(super) fn judge(usage: &Usage, pending: u64) -> Room {
+pub(in crate::rotate) fn judge(usage: &Usage, pending: u64) -> Room {
     let quota = match usage.quota {
         None => DEFAULT_QUOTA,
         Some(Quota::Bytes(quota)) => quota,

@@ -3,6 +3,7 @@
 
 use super::fields::distance;
 use super::finding::{Kind, Origin, Severity};
+use crate::page::Comment;
 
 /// What findings of one id have in common.
 #[derive(Debug)]
@@ -16,7 +17,7 @@ pub struct Rule {
     /// The class of the fault.
     pub kind: Kind,
     /// As the comment has it; [`Rule::page`] is the text.
-    comment: &'static str,
+    comment: Comment,
 }
 
 impl Rule {
@@ -38,31 +39,13 @@ impl Rule {
 
     /// What the rule is about, in one sentence.
     pub fn title(&self) -> &'static str {
-        self.comment.lines().next().unwrap_or_default().trim()
+        self.comment.title()
     }
 
     /// Why it is a rule, and what to do, in Markdown: what follows the title. Examples are indented
     /// by four blanks.
     pub fn page(&self) -> String {
-        let mut page = String::new();
-        let mut is_fenced = false;
-        for line in self.comment.lines().skip(1) {
-            let line = line.strip_prefix(' ').unwrap_or(line);
-            if line.starts_with("```") {
-                is_fenced = !is_fenced;
-                continue;
-            }
-            let indent = if is_fenced && !line.is_empty() {
-                "    "
-            } else {
-                ""
-            };
-            page.push_str(indent);
-            page.push_str(line);
-            page.push('\n');
-        }
-        let text = page.trim_end();
-        text.strip_prefix('\n').unwrap_or(text).to_owned()
+        self.comment.page()
     }
 }
 
@@ -70,6 +53,7 @@ macro_rules! table {
     ($($(#[doc = $line:literal])+ $name:ident: $id:literal $origin:ident $severity:ident $kind:ident;)+) => {
         use super::Rule;
         use crate::encryption_config::finding::{Kind, Origin, Severity};
+        use crate::page::Comment;
 
         // Without the comment, whose examples rustdoc would take for Rust.
         $(pub(in crate::encryption_config) const $name: &Rule = &Rule {
@@ -77,7 +61,7 @@ macro_rules! table {
             origin: Origin::$origin,
             severity: Severity::$severity,
             kind: Kind::$kind,
-            comment: concat!($($line, "\n"),+),
+            comment: Comment(concat!($($line, "\n"),+)),
         };)+
 
         pub(super) const ALL: &[&Rule] = &[$($name),+];

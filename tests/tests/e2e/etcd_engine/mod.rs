@@ -52,6 +52,9 @@ pub(crate) fn command(plane: &ControlPlane, more: &[&str]) -> Command {
     let mut arguments = vec!["reencrypt".to_owned(), "--engine".into(), "etcd".into()];
     arguments.extend(["--output".into(), "json".into(), "--yes".into()]);
     arguments.extend(atrest::flags(plane, 0));
+    if !plane.tells_hashes() {
+        arguments.push("--unverified-config".into());
+    }
     arguments.push("--state-dir".into());
     arguments.push(state_dir(plane).display().to_string());
     if !more.contains(&"--config") {

@@ -112,18 +112,21 @@ async fn the_file_of_another_server_or_of_none_is_refused_and_nothing_is_written
     let forgotten = reencrypt(&plane, &["--server", &first]).expect(2);
     let told = "the cluster has 2 API servers, and 1 are named";
     assert!(forgotten.stderr.contains(told), "{}", forgotten.stderr);
-    refused(
+    let is_refused_by_hash = |what: &str, more: &[&str], word: &str| {
+        if plane.tells_hashes() {
+            refused(what, more, 2, word);
+        }
+    };
+    is_refused_by_hash(
         "not loaded",
         &["--config", &not_loaded],
-        2,
         "has loaded another file",
     );
     refused("rejected", &["--config", &rejected], 2, "would reject");
     plane.load(0, config.as_bytes());
-    refused(
+    is_refused_by_hash(
         "the second lags",
         &[],
-        2,
         &format!("{second} has loaded another file"),
     );
     plane.load(1, config.as_bytes());

@@ -44,6 +44,23 @@ impl Three {
         let ended = Ended::from(run.output().unwrap()).expect(0);
         (ended, start.elapsed())
     }
+
+    /// What a tool waits that does not ask when a server looks: twelve files, at times that follow nobody's.
+    fn load_times_of_files_written_at_any_time(&self) -> Vec<f64> {
+        let mut loads = Vec::new();
+        for round in 0..4 {
+            for server in 0..3 {
+                let file = &self.plane.servers[server].encryption_config;
+                let mut content = std::fs::read(file).unwrap();
+                content.extend_from_slice(format!("# {round}\n").as_bytes());
+                std::thread::sleep(Duration::from_secs(17));
+                let start = Instant::now();
+                self.plane.load(server, &content);
+                loads.push(start.elapsed().as_secs_f64());
+            }
+        }
+        loads
+    }
 }
 
 /// Servers that look at their files each second are not waited for longer than that.
@@ -63,7 +80,8 @@ async fn a_thousand_secrets_on_three_servers_take_half_a_minute() {
 /// The stock poll, 36 times: each file is written just before its server looks at it.
 #[tokio::test(flavor = "multi_thread")]
 async fn files_are_written_just_before_their_servers_look_at_them() {
-    const LOADS_IN_SEQUENCE: u32 = 7; // all servers at once, then twice one after the other
+    // All servers at once, then twice one and then the rest; and a look that is only seen.
+    const LOOKS_IN_SEQUENCE: u32 = 6;
 
     if std::env::var_os("ATREST_LONG").is_none() {
         eprintln!(
@@ -76,15 +94,19 @@ async fn files_are_written_just_before_their_servers_look_at_them() {
     for _ in 0..4 {
         let (ended, took) = three.rotate();
         loads.extend(load_times(&ended));
-        let most = Duration::from_secs(60) * LOADS_IN_SEQUENCE + Duration::from_secs(30);
+        let most = Duration::from_secs(60) * LOOKS_IN_SEQUENCE + Duration::from_secs(30);
         eprintln!("{}", ended.stdout);
         assert!(took <= most, "{took:?}");
     }
-    loads.sort_by(f64::total_cmp);
-    let p95 = loads[loads.len() * 95 / 100];
+    let at_any_time = three.load_times_of_files_written_at_any_time();
+    let [p95, naive] = [&mut loads, &mut at_any_time.clone()].map(|loads| {
+        loads.sort_by(f64::total_cmp);
+        loads[loads.len() * 95 / 100]
+    });
     eprintln!("{} loads: {loads:?}, p95 {p95} s", loads.len());
+    eprintln!("written at any time: {at_any_time:?}, p95 {naive} s");
     assert_eq!(loads.len(), 36);
-    assert!(p95 <= 5.0);
+    assert!(p95 <= 5.0 && naive > p95);
 }
 
 /// As a pod that mounts the file by itself does.

@@ -5,18 +5,14 @@ use std::path::Path;
 use atrest_core::at_rest::{DekSource, GroupResource, ObjectKey};
 use futures::future::try_join_all;
 use futures::try_join;
-use serde::Deserialize;
 
-use crate::cluster::{self, ApiServer};
+use crate::cluster::{self, ApiServer, Minor};
 use crate::commands::server_failure;
 use crate::configuration::Loaded;
 use crate::etcd;
 use crate::report;
 use crate::rotate::observe::{alive_servers, same_cluster};
 use crate::status::Failure;
-
-/// The first release whose servers say which file they have loaded.
-const SAYS_WHAT_IT_LOADED: u32 = 34;
 
 /// The first release whose servers write KMS v2 values under a seed.
 const WRITES_SEEDS: u32 = 29;
@@ -29,8 +25,19 @@ pub(crate) struct Barrier<'a> {
     pub(crate) resources: &'a [GroupResource],
     pub(crate) path: &'a Path,
     pub(crate) file: &'a Loaded,
-    /// Go on where a server is too old to say what it has loaded.
-    pub(crate) takes_unverified: bool,
+    /// Of servers that are too old to say what they have loaded.
+    pub(crate) unverified: Unverified,
+}
+
+/// What is known of a server that does not say which file it has loaded.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Unverified {
+    /// Nothing: nothing is written.
+    Refused,
+    /// What the operator says.
+    Warned,
+    /// A rotation has seen it load the file.
+    Seen,
 }
 
 impl Barrier<'_> {
@@ -41,7 +48,7 @@ impl Barrier<'_> {
         let releases = servers.map(|it| self.check_server(it, etcd.clone()));
         let (releases, ()) = try_join!(try_join_all(releases), self.check_cluster(etcd.clone()))?;
         let oldest = releases.into_iter().min();
-        Ok(if oldest.is_some_and(|oldest| oldest < WRITES_SEEDS) {
+        Ok(if oldest.is_some_and(|oldest| oldest.0 < WRITES_SEEDS) {
             DekSource::Key
         } else {
             DekSource::Seed
@@ -70,7 +77,7 @@ impl Barrier<'_> {
         &self,
         server: &ApiServer,
         mut etcd: etcd::Client,
-    ) -> Result<u32, Failure> {
+    ) -> Result<Minor, Failure> {
         let same_cluster = same_cluster(server, &mut etcd, self.prefix);
         // Its metrics are long: the rest is asked meanwhile.
         let (minor, loaded, ()) = try_join!(minor(server), loaded(server), same_cluster)?;
@@ -126,12 +133,14 @@ impl Barrier<'_> {
     fn has_loaded(
         &self,
         server: &ApiServer,
-        minor: u32,
+        minor: Minor,
         loaded: Option<&str>,
     ) -> Result<(), Failure> {
         let (url, path) = (server.url(), self.path.display());
-        let unable =
-            format!("{url} is Kubernetes 1.{minor} and does not say which file it has loaded");
+        let unable = format!(
+            "{url} is Kubernetes 1.{} and does not say which file it has loaded",
+            minor.0
+        );
         match Loading::of(&self.file.fingerprint.to_string(), loaded, minor) {
             Loading::This => Ok(()),
             Loading::Another => Err(Failure::unusable(format!(
@@ -145,7 +154,8 @@ impl Barrier<'_> {
                 "{url} runs without an EncryptionConfiguration"
             ))
             .hint("without --encryption-provider-config it could read nothing that is encrypted")),
-            Loading::Unknown if self.takes_unverified => {
+            Loading::Unknown if self.unverified == Unverified::Seen => Ok(()),
+            Loading::Unknown if self.unverified == Unverified::Warned => {
                 report::say(format_args!("warning: {unable}"));
                 Ok(())
             }
@@ -168,11 +178,11 @@ enum Loading {
 
 impl Loading {
     /// By the hash that the server reports, if it does.
-    fn of(file: &str, loaded: Option<&str>, minor: u32) -> Self {
+    fn of(file: &str, loaded: Option<&str>, minor: Minor) -> Self {
         match loaded {
             Some(hash) if hash == file => Self::This,
             Some(_) => Self::Another,
-            None if minor >= SAYS_WHAT_IT_LOADED => Self::None,
+            None if minor.says_what_it_loaded() => Self::None,
             None => Self::Unknown,
         }
     }
@@ -183,41 +193,17 @@ async fn loaded(server: &ApiServer) -> Result<Option<String>, Failure> {
     loaded.map_err(|error| server_failure(server, &error))
 }
 
-/// The second number of a server's release.
-async fn minor(server: &ApiServer) -> Result<u32, Failure> {
-    #[derive(Deserialize)]
-    struct Version {
-        minor: String,
-    }
-
-    let version: Version = server
-        .json("/version")
-        .await
-        .map_err(|error| server_failure(server, &error))?;
-    number(&version.minor).ok_or_else(|| {
+async fn minor(server: &ApiServer) -> Result<Minor, Failure> {
+    let minor = Minor::of(server).await;
+    let minor = minor.map_err(|error| server_failure(server, &error))?;
+    minor.ok_or_else(|| {
         Failure::unread(format!("{} does not say which release it is", server.url()))
     })
-}
-
-/// Distributions put a plus sign behind it.
-fn number(minor: &str) -> Option<u32> {
-    minor
-        .trim_end_matches(|c: char| !c.is_ascii_digit())
-        .parse()
-        .ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn releases_of_distributions_are_understood() {
-        assert_eq!(number("37"), Some(37));
-        assert_eq!(number("28+"), Some(28));
-        assert_eq!(number(""), None);
-        assert_eq!(number("beta"), None);
-    }
 
     #[test]
     fn what_a_server_does_not_say_is_not_believed() {
@@ -228,7 +214,7 @@ mod tests {
             (None, 34, Loading::None),
             (None, 33, Loading::Unknown),
         ] {
-            assert_eq!(Loading::of("abc", loaded, minor), loading);
+            assert_eq!(Loading::of("abc", loaded, Minor(minor)), loading);
         }
     }
 }

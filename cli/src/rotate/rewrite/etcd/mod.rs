@@ -17,7 +17,7 @@ use std::path::Path;
 use atrest_core::at_rest::{DekSource, GroupResource, Transformers, Trust, WritingKey};
 use atrest_core::encryption_config::{EncryptionConfiguration, Kms, KmsVersion, Provider};
 
-pub(crate) use self::barrier::Barrier;
+pub(crate) use self::barrier::{Barrier, Unverified};
 pub(in crate::rotate) use self::batch::is_at;
 use self::cipher::Cipher;
 use self::pass::Rewrite;

@@ -1,0 +1,31 @@
+//! `atrest check certificates` on what kubeadm puts on a node's disk, and on what runs from it.
+
+mod drift;
+mod kubeadm;
+mod latent;
+mod machine;
+mod mutations;
+mod silent;
+
+use atrest_tests::atrest::{self, Ended};
+use atrest_tests::kubeadm::Node;
+use serde_json::Value;
+
+/// Checks a node, as JSON.
+fn check(node: &Node, more: &[&str]) -> Ended {
+    let root = node.root().to_str().unwrap();
+    let arguments = ["check", "certificates", "--output", "json", "--root", root];
+    atrest::run(arguments.iter().chain(more))
+}
+
+/// The findings at warning and above: id and object.
+fn findings(report: &Value) -> Vec<(String, String)> {
+    let findings = report["findings"].as_array().unwrap().iter();
+    findings
+        .filter(|finding| finding["severity"] != "info")
+        .map(|finding| {
+            let text = |name: &str| finding[name].as_str().unwrap().to_owned();
+            (text("id"), text("object"))
+        })
+        .collect()
+}
