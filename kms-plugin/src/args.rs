@@ -28,7 +28,7 @@ pub(crate) enum Command {
 }
 
 /// `serve`
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) keyring: KeyringArgs,

@@ -259,6 +259,7 @@ impl Store {
             Error::Active(_) => {
                 "`keyring activate` another generation first, and rewrite what is stored"
             }
+            Error::Former(_) => "`keyring add` makes a new one, which can be activated",
             Error::NoGeneration(_) | Error::Retired(_) => {
                 "`atrest-kms keyring list` shows what there is"
             }

@@ -218,9 +218,14 @@ impl ControlPlane {
 
     /// Starts an API server again and waits until it is ready.
     pub fn restart(&mut self, server: usize) {
+        self.relaunch(server);
+        self.wait_ready(server);
+    }
+
+    /// Starts an API server again, which may not become ready yet.
+    pub fn relaunch(&mut self, server: usize) {
         self.kill(server);
         self.launch(server);
-        self.wait_ready(server);
     }
 
     /// A client of an API server, for the runtime that this is called in.
@@ -482,7 +487,8 @@ impl ControlPlane {
         self.wait_ready(i);
     }
 
-    fn wait_ready(&mut self, i: usize) {
+    /// Waits until an API server is ready.
+    pub fn wait_ready(&mut self, i: usize) {
         let deadline = Instant::now() + READY;
         loop {
             let server = &mut self.servers[i];

@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_plaintexts_make_different_ciphertexts() {
+    fn r14_equal_plaintexts_make_different_ciphertexts() {
         let [a, b] = [(); 2].map(|()| kek().encrypt(&key_id(), [], b"seed").unwrap());
         assert_ne!(a, b);
     }

@@ -38,6 +38,9 @@ impl Keyring {
                 false => Err(Error::Diverged(self.serial)),
             };
         }
+        if self.active().n < former.active().n {
+            return Err(Error::Former(self.active().n));
+        }
         self.taken = self.taken.max(former.taken);
         self.cluster = self.cluster.take().or_else(|| former.cluster.clone());
         Ok(true)
@@ -107,5 +110,6 @@ mod tests {
         retired.generations[0].stage = Stage::Retired;
         there.serial = 9;
         assert!(matches!(refusal(&there, &retired), Error::Resurrected(1)));
+        assert!(matches!(refusal(&there, &here), Error::Former(1)));
     }
 }

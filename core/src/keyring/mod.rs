@@ -96,6 +96,10 @@ pub enum Error {
     /// A tombstone has no key.
     #[error("generation {0} is retired: its key is gone")]
     Retired(u32),
+    /// It wrote before, or others were preferred to it: kube-apiserver would take what it wrote since
+    /// for current.
+    #[error("generation {0} is older than the active one: no key_id is used again")]
+    Former(u32),
     /// The active generation is what every API server writes with.
     #[error("generation {0} is active: it encrypts")]
     Active(u32),
@@ -354,7 +358,7 @@ impl Keyring {
     }
 
     /// Makes generation `n` the active one and the former active one readable. False if it was
-    /// active already; then nothing changed.
+    /// active already; then nothing changed. It only goes forward.
     pub fn activate(&mut self, n: u32) -> Result<bool, Error> {
         let next = self
             .generations
@@ -364,6 +368,7 @@ impl Keyring {
         match self.generations[next].stage {
             Stage::Active => return Ok(false),
             Stage::Retired => return Err(Error::Retired(n)),
+            Stage::Readable if n < self.active().n => return Err(Error::Former(n)),
             Stage::Readable => {}
         }
         self.serial = self.serial.checked_add(1).ok_or(Error::Full)?;
@@ -443,6 +448,20 @@ mod tests {
         assert!(keyring.activate(2).unwrap());
         assert_eq!(stages(&keyring), [(1, Stage::Readable), (2, Stage::Active)]);
         assert_eq!((keyring.active().n(), keyring.serial()), (2, 3));
+    }
+
+    #[test]
+    fn r12_what_wrote_before_is_never_activated_again() {
+        let mut keyring = keyring();
+        for _ in 0..2 {
+            keyring.add(Timestamp::UNIX_EPOCH).unwrap();
+        }
+        keyring.activate(3).unwrap();
+        let before = keyring.clone();
+        for n in [1, 2] {
+            assert!(matches!(keyring.activate(n), Err(Error::Former(it)) if it == n));
+        }
+        assert_eq!(keyring, before);
     }
 
     #[test]

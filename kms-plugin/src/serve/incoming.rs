@@ -35,6 +35,8 @@ pub(super) struct Incoming {
     place: Option<OwnedSemaphorePermit>,
     /// Until one of the present connections ends.
     crowded: Option<Pin<Box<dyn Future<Output = OwnedSemaphorePermit> + Send>>>,
+    /// When that was logged.
+    told: Option<Instant>,
     pause: Option<Pin<Box<Sleep>>>,
     refusals: Refusals,
 }
@@ -47,6 +49,7 @@ impl Incoming {
             room: Arc::new(Semaphore::new(CONNECTIONS)),
             place: None,
             crowded: None,
+            told: None,
             pause: None,
             refusals: Refusals::default(),
         }
@@ -77,8 +80,12 @@ impl Incoming {
         {
             return Poll::Ready(place);
         }
+        let told = &mut self.told;
         let crowded = self.crowded.get_or_insert_with(|| {
-            warn!("there are {CONNECTIONS} connections: others wait until one of them ends");
+            if told.is_none_or(|told| told.elapsed() >= QUIET) {
+                warn!("there are {CONNECTIONS} connections: others wait until one of them ends");
+                *told = Some(Instant::now());
+            }
             let room = Arc::clone(room);
             Box::pin(async move {
                 let place = room.acquire_owned().await;

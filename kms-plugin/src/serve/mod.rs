@@ -137,7 +137,14 @@ async fn serve(args: &Serve, store: Store, loaded: crate::store::Loaded) -> Resu
     }
     let current = Current::new(loaded.keyring, behind);
     // Bound last: whoever connects is answered.
-    let (socket, listener) = listen(args)?;
+    // Off this thread: a holder may be waited for, and the end has to be possible meanwhile.
+    let from = args.clone();
+    let listening = tokio::task::spawn_blocking(move || listen(&from));
+    let (socket, listener) = tokio::select! {
+        result = listening => result.map_err(|error| cannot("listen", error.into()))??,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
     let listener = listener
         .set_nonblocking(true)
         .and_then(|()| UnixListener::from_std(listener))

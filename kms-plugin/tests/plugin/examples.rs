@@ -60,7 +60,7 @@ fn the_static_pod_needs_nothing_of_the_api_server() {
 }
 
 #[test]
-fn the_api_server_finds_the_socket_where_the_plugin_puts_it() {
+fn r24_the_api_server_finds_the_socket_where_the_plugin_puts_it() {
     let pod = example("atrest-kms.yaml");
     let command = pod["spec"]["containers"][0]["command"].as_array().unwrap();
     let socket = command

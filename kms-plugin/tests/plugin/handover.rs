@@ -58,8 +58,13 @@ async fn l05_who_connects_while_there_is_no_plugin_waits_for_the_next_one() {
 #[tokio::test]
 async fn a_plugin_waits_for_its_holder_and_outlives_it() {
     let folder = Folder::with_keyring();
+    // It can be ended meanwhile.
     let plugin = Plugin::spawn(&folder, &["--held"]);
     logged(&plugin, "waiting for who holds the socket", 1).await;
+    plugin.terminate().await;
+
+    let plugin = Plugin::spawn(&folder, &["--held"]);
+    logged(&plugin, "waiting for who holds the socket", 2).await;
     let mut holder = hold(&folder);
     logged(&plugin, "serving", 1).await;
 

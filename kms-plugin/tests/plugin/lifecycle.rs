@@ -224,16 +224,17 @@ async fn every_cut_starts_again_decrypts_what_was_and_reuses_no_id() {
     let sign = json!({"schema": "atrest/keyring-mark/v1", "keyring": before.list()["id"],
                       "generation": 5, "sign": "peer", "seen": "2026-11-25T00:00:00Z"});
 
-    let commands: [(&[&str], bool); 4] = [
-        (&["keyring", "add"], false),
-        (&["keyring", "activate", "--generation", "1"], false),
-        (&words(&import), false),
-        (&["keyring", "confirm"], true),
+    let newest = read(&file.keyring());
+    let commands: [(&[&str], &[u8], bool); 4] = [
+        (&["keyring", "add"], &newer, false),
+        (&["keyring", "activate"], &newest, false),
+        (&words(&import), &newer, false),
+        (&["keyring", "confirm"], &newer, true),
     ];
     let mut cuts = 0;
-    for (args, is_marked) in commands {
+    for (args, from, is_marked) in commands {
         let prepare = |folder: &Folder| {
-            write(&folder.keyring(), &newer);
+            write(&folder.keyring(), from);
             if is_marked {
                 write(
                     &folder.path("keyring.json.mark"),

@@ -12,5 +12,6 @@ mod lifecycle;
 mod memory;
 mod peers;
 mod plugin;
+mod rules;
 mod serve;
 mod socket;

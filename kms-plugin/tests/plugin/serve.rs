@@ -11,7 +11,7 @@ use crate::folder::{Folder, read, write};
 use crate::plugin::{Plugin, SEED, until};
 
 #[tokio::test]
-async fn status_and_encrypt_name_the_same_key_and_decrypt_takes_it() {
+async fn r06_status_and_encrypt_name_the_same_key_and_decrypt_takes_it() {
     let folder = Folder::with_keyring();
     let plugin = Plugin::start(&folder).await;
     let mut client = plugin.client().await;
@@ -82,7 +82,7 @@ async fn a_sealed_keyring_is_served() {
 }
 
 #[tokio::test]
-async fn a_new_generation_is_served_within_two_seconds_and_the_old_one_still_decrypts() {
+async fn r22_a_new_generation_is_served_within_two_seconds_and_the_old_one_still_decrypts() {
     let folder = Folder::with_keyring();
     let plugin = Plugin::start(&folder).await;
     let mut client = plugin.client().await;
@@ -110,7 +110,7 @@ async fn a_new_generation_is_served_within_two_seconds_and_the_old_one_still_dec
 }
 
 #[tokio::test]
-async fn what_it_did_not_encrypt_is_refused() {
+async fn r15_what_it_did_not_encrypt_is_refused() {
     let folder = Folder::with_keyring();
     let plugin = Plugin::start(&folder).await;
     let mut client = plugin.client().await;
@@ -145,7 +145,7 @@ async fn what_it_did_not_encrypt_is_refused() {
 }
 
 #[tokio::test]
-async fn sizes_are_bounded() {
+async fn r07_sizes_are_bounded() {
     let folder = Folder::with_keyring();
     let plugin = Plugin::start(&folder).await;
     let mut client = plugin.client().await;
@@ -163,7 +163,7 @@ async fn sizes_are_bounded() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_broken_or_missing_changes_nothing() {
+async fn r17_a_file_that_is_broken_or_missing_changes_nothing() {
     let folder = Folder::with_keyring();
     let plugin = Plugin::start(&folder).await;
     let mut client = plugin.client().await;
@@ -250,7 +250,7 @@ fn forms(bytes: &[u8]) -> Vec<Vec<u8>> {
 }
 
 #[tokio::test]
-async fn keys_and_seeds_are_in_no_output() {
+async fn r04_keys_and_seeds_are_in_no_output() {
     for format in ["text", "json"] {
         let folder = Folder::with_keyring();
         folder.ok(&["keyring", "add"]);

@@ -134,3 +134,36 @@ fn secrets_outlive_restarts_new_keys_and_a_lost_keyring() {
     assert_reads(&plane, "a");
     plugin.terminate();
 }
+
+/// The socket is held, or the client would try it again only after a while.
+#[test]
+fn r29_an_api_server_that_starts_before_the_plugin_becomes_ready_with_it() {
+    let mut plugin = Plugin::start_held();
+    let mut plane = ControlPlane::start(Options {
+        encryption_config: plugin.encryption_config(),
+        ..Options::default()
+    });
+    assert!(create(&plane, "a"));
+    plugin.terminate();
+    plane.relaunch(0);
+    let pid = plane.servers[0].pid();
+    until(
+        "the server misses its plugin",
+        Duration::from_secs(60),
+        || {
+            let output = plane
+                .kubectl(0)
+                .args(["get", "--raw", "/readyz?verbose"])
+                .output()
+                .unwrap();
+            String::from_utf8_lossy(&output.stderr).contains("[-]kms-providers failed")
+        },
+    );
+    plugin.serve();
+    plane.wait_ready(0);
+    assert_reads(&plane, "a");
+    assert!(create(&plane, "b"));
+    assert_stored_under(&plane, "b", &plugin.active_key_id());
+    assert_eq!(plane.servers[0].pid(), pid);
+    plugin.terminate();
+}

@@ -10,9 +10,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use atrest_tests::plugin::Plugin;
-use atrest_tests::{binaries, packages, programs};
+use atrest_tests::programs;
 use serde::Deserialize;
-use serde_json::Value;
 
 /// Restarts in CI, and with `ATREST_LONG=1`.
 const RESTARTS: [usize; 2] = [50, 1000];
@@ -168,35 +167,4 @@ fn without_a_holder_connections_are_refused_meanwhile() {
     plugin.serve();
     let (connected, refused) = prober.end();
     assert!(connected > 0 && refused > 0);
-}
-
-#[test]
-fn systemd_passes_the_socket() {
-    if !packages::available(&[("systemd-socket-activate", "systemd")]) {
-        return;
-    }
-    let plugin = Plugin::with_keyring();
-    let mut activated = Command::new("systemd-socket-activate")
-        .arg(format!("--listen={}", plugin.socket().display()))
-        .arg(binaries::path("atrest-kms"))
-        .args(["serve", "--socket-activation", "--keyring"])
-        .arg(plugin.keyring_file())
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
-    // Its first connection starts the plugin.
-    until("somebody listens", || {
-        UnixStream::connect(plugin.socket()).is_ok()
-    });
-    let client = programs::kms_client(37).unwrap_or_else(|error| panic!("{error}"));
-    let output = Command::new(client)
-        .arg("heads")
-        .args([plugin.socket().with_extension("client"), plugin.socket()])
-        .arg("5")
-        .output()
-        .unwrap();
-    activated.kill().unwrap();
-    activated.wait().unwrap();
-    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(answer["answered"], 15, "{answer}");
 }

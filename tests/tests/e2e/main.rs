@@ -25,6 +25,7 @@ mod kms_memory;
 mod kms_plugin;
 mod kms_restarts;
 mod kms_retire;
+mod kms_systemd;
 mod lints;
 mod no_server;
 mod operators;
