@@ -23,6 +23,8 @@ type report struct {
 	Median float64 `json:"median"`
 	P99    float64 `json:"p99"`
 	Worst  float64 `json:"worst"`
+	// When the first call after the last failed one was answered, in milliseconds since 1970.
+	Recovered int64 `json:"recovered"`
 }
 
 func load(plugin, rate string) (*report, error) {
@@ -72,7 +74,11 @@ func load(plugin, rate string) (*report, error) {
 			lock.Lock()
 			defer lock.Unlock()
 			took = append(took, float64(time.Since(due).Microseconds())/1000)
+			if err == nil && result.Recovered == 0 {
+				result.Recovered = time.Now().UnixMilli()
+			}
 			if err != nil {
+				result.Recovered = 0
 				result.Failed++
 				if len(result.Errors) < 5 {
 					result.Errors = append(result.Errors, err.Error())

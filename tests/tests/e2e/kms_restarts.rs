@@ -7,17 +7,24 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use atrest_tests::plugin::Plugin;
 use atrest_tests::programs;
 use serde::Deserialize;
 
+/// Outages in CI, and with `ATREST_LONG=1`, in seconds. A call is given up after 3.
+const OUTAGES: [&[u64]; 2] = [&[5], &[30, 120]];
+
 /// Restarts in CI, and with `ATREST_LONG=1`.
 const RESTARTS: [usize; 2] = [50, 1000];
 
 fn restarts() -> usize {
-    RESTARTS[usize::from(std::env::var_os("ATREST_LONG").is_some())]
+    RESTARTS[is_long()]
+}
+
+fn is_long() -> usize {
+    usize::from(std::env::var_os("ATREST_LONG").is_some())
 }
 
 /// What the client counted (`tests/control-plane/kms-client`).
@@ -30,6 +37,7 @@ struct Report {
     median: f64,
     p99: f64,
     worst: f64,
+    recovered: u64,
 }
 
 /// 200 calls a second, whatever becomes of them.
@@ -167,4 +175,30 @@ fn without_a_holder_connections_are_refused_meanwhile() {
     plugin.serve();
     let (connected, refused) = prober.end();
     assert!(connected > 0 && refused > 0);
+}
+
+/// Waits until further calls are answered.
+fn calls(plugin: &Plugin) {
+    let decrypted = || plugin.log().matches("Decrypt uid=").count();
+    let before = decrypted();
+    until("calls are answered", || decrypted() > before + 20);
+}
+
+#[test]
+fn l05_calls_are_answered_as_soon_as_the_plugin_is_back() {
+    for outage in OUTAGES[is_long()] {
+        let mut plugin = Plugin::start_held();
+        let load = Load::start(&plugin);
+        calls(&plugin);
+        plugin.terminate();
+        std::thread::sleep(Duration::from_secs(*outage));
+        plugin.serve();
+        let back = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        calls(&plugin);
+        let report = load.end();
+        assert!(report.failed > 0, "{report:?}");
+        assert!(report.recovered > 0, "{report:?}");
+        let after = report.recovered as i128 - back.as_millis() as i128;
+        println!("{outage} s without the plugin, the first answer {after} ms after it serves");
+    }
 }
