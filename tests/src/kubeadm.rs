@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
+use crate::keeper::Keeper;
 use crate::programs::{KUBERNETES, Programs};
 
 const CONFIG: &str = "kubeadm.yaml";
@@ -25,13 +26,19 @@ impl Default for Node {
 impl Node {
     /// A copy of a node that kubeadm made, once for all tests of a process.
     pub fn new() -> Self {
-        static TEMPLATE: OnceLock<TempDir> = OnceLock::new();
+        static TEMPLATE: OnceLock<(PathBuf, Keeper)> = OnceLock::new();
 
-        let template = TEMPLATE.get_or_init(make);
+        // What is static is never dropped: the keeper removes it after this process.
+        let (template, _) = TEMPLATE.get_or_init(|| {
+            let keeper = Keeper::start();
+            let template = make().keep();
+            keeper.remove(&template);
+            (template, keeper)
+        });
         let copy = directory();
         let status = Command::new("cp")
             .args(["-a", "-T"])
-            .args([template.path(), copy.path()])
+            .args([template, copy.path()])
             .status();
         assert!(status.expect("cp is there").success());
         Self(copy)
@@ -76,7 +83,7 @@ impl Node {
 
 fn directory() -> TempDir {
     let directory = tempfile::Builder::new()
-        .prefix("atrest-node-")
+        .prefix("atrest-disk-")
         .tempdir()
         .expect("the temporary directory can be written");
     let permissions = fs::Permissions::from_mode(0o755);
