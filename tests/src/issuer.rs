@@ -3,13 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
 /// A place where certificates are made.
 pub struct Issuer {
-    directory: TempDir,
+    directory: Arc<TempDir>,
     next: AtomicU32,
 }
 
@@ -68,13 +69,14 @@ pub fn date(seconds: i64) -> String {
         .to_string()
 }
 
-/// A certificate and its key, both PEM.
+/// A certificate and its key, both PEM. The files go with the last of what one issuer made.
 #[derive(Clone, Debug)]
 pub struct Issued {
     /// The certificate's file.
     pub certificate: PathBuf,
     /// The key's file.
     pub key: PathBuf,
+    _directory: Arc<TempDir>,
 }
 
 impl Issued {
@@ -100,7 +102,7 @@ impl Issuer {
     pub fn new() -> Self {
         let directory = tempfile::tempdir().expect("the temporary directory can be written");
         Self {
-            directory,
+            directory: Arc::new(directory),
             next: AtomicU32::new(0),
         }
     }
@@ -166,7 +168,11 @@ commonName = optional
                 None => drop(command.arg("-selfsign").arg("-keyfile").arg(&key)),
             }
         });
-        Issued { certificate, key }
+        Issued {
+            certificate,
+            key,
+            _directory: Arc::clone(&self.directory),
+        }
     }
 }
 

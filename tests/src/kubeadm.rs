@@ -26,18 +26,19 @@ impl Default for Node {
 impl Node {
     /// A copy of a node that kubeadm made, once for all tests of a process.
     pub fn new() -> Self {
-        // What is static is never dropped: the keeper removes it.
-        static TEMPLATE: OnceLock<(TempDir, Keeper)> = OnceLock::new();
+        static TEMPLATE: OnceLock<(PathBuf, Keeper)> = OnceLock::new();
 
+        // What is static is never dropped: the keeper removes it after this process.
         let (template, _) = TEMPLATE.get_or_init(|| {
-            let (keeper, template) = (Keeper::start(), make());
-            keeper.remove(template.path());
+            let keeper = Keeper::start();
+            let template = make().keep();
+            keeper.remove(&template);
             (template, keeper)
         });
         let copy = directory();
         let status = Command::new("cp")
             .args(["-a", "-T"])
-            .args([template.path(), copy.path()])
+            .args([template, copy.path()])
             .status();
         assert!(status.expect("cp is there").success());
         Self(copy)
@@ -82,7 +83,7 @@ impl Node {
 
 fn directory() -> TempDir {
     let directory = tempfile::Builder::new()
-        .prefix("atrest-node-")
+        .prefix("atrest-disk-")
         .tempdir()
         .expect("the temporary directory can be written");
     let permissions = fs::Permissions::from_mode(0o755);

@@ -188,6 +188,7 @@ impl ControlPlane {
         for i in 0..plane.servers.len() {
             plane.wait_ready(i);
         }
+        plane.wait_for_leases();
         plane
     }
 
@@ -485,6 +486,21 @@ impl ControlPlane {
         self.servers.push(server);
         self.launch(i);
         self.wait_ready(i);
+    }
+
+    /// An API server that is ready has its identity Lease a little later.
+    fn wait_for_leases(&self) {
+        let selector = "--selector=apiserver.kubernetes.io/identity=kube-apiserver";
+        let list = ["get", "leases", "--namespace=kube-system", "--output=name"];
+        let deadline = Instant::now() + READY;
+        while self.servers.len() > 1 {
+            let leases = self.kubectl(0).args(list).arg(selector).output();
+            let leases = leases.expect("kubectl was built").stdout;
+            if String::from_utf8_lossy(&leases).lines().count() == self.servers.len() {
+                return;
+            }
+            assert!(Instant::now() < deadline, "a server has no Lease");
+        }
     }
 
     /// Waits until an API server is ready.

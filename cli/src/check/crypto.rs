@@ -4,10 +4,12 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use atrest_core::check::{
-    Certificate, KeyKind, PublicHalf, Signature, SignatureAlgorithm, Signatures, private,
+    Certificate, KeyKind, PublicHalf, PublicKey, Signature, SignatureAlgorithm, Signatures, private,
 };
 use atrest_core::secret::Fingerprint;
-use aws_lc_rs::signature::{self, KeyPair, UnparsedPublicKey, VerificationAlgorithm};
+use aws_lc_rs::signature::{
+    self, KeyPair, ParsedPublicKey, UnparsedPublicKey, VerificationAlgorithm,
+};
 
 /// Signatures that were verified, each once: many certificates have the same consumers.
 #[derive(Default)]
@@ -83,6 +85,20 @@ fn algorithm_of(algorithm: SignatureAlgorithm, kind: KeyKind) -> Algorithm {
         (RsaPkcs1(_) | RsaPss(_), KeyKind::Rsa(_)) => Unknown,
         _ => Impossible,
     }
+}
+
+/// Whether a public key is one: a point has to be on its curve. What is of a kind that is not known here
+/// is for others to judge.
+pub(crate) fn is_key(key: &PublicKey) -> bool {
+    let bits = &key.bits;
+    let parsed = match key.kind {
+        KeyKind::Ec(256) => ParsedPublicKey::new(&signature::ECDSA_P256_SHA256_ASN1, bits),
+        KeyKind::Ec(384) => ParsedPublicKey::new(&signature::ECDSA_P384_SHA384_ASN1, bits),
+        KeyKind::Ec(521) => ParsedPublicKey::new(&signature::ECDSA_P521_SHA512_ASN1, bits),
+        KeyKind::Ed25519 => ParsedPublicKey::new(&signature::ED25519, bits),
+        KeyKind::Ec(_) | KeyKind::Rsa(_) | KeyKind::Unknown => return true,
+    };
+    parsed.is_ok()
 }
 
 /// The public half of a private key in a PEM block. The reason quotes nothing of it.

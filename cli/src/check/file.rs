@@ -1,10 +1,10 @@
 //! A file with certificates or keys.
 
 use atrest_core::check::pem::{self, Block};
-use atrest_core::check::{Certificate, PublicHalf, PublicKey};
+use atrest_core::check::{Certificate, Error, PublicHalf, PublicKey};
 use atrest_core::secret::SecretBytes;
 
-use super::crypto::public_half;
+use super::crypto::{is_key, public_half};
 
 /// What is in a file.
 #[derive(Default)]
@@ -36,11 +36,10 @@ pub(crate) fn content(source: &[u8]) -> Result<Content, String> {
         let der = bytes.expose();
         match label.as_str() {
             "CERTIFICATE" | "TRUSTED CERTIFICATE" | "X509 CERTIFICATE" => {
-                let certificate = Certificate::parse(der).map_err(|error| {
-                    let place = content.certificates.len() + 1;
-                    format!("certificate {place}: {error}")
-                })?;
-                content.certificates.push(certificate);
+                let parsed = certificate(der);
+                let place = content.certificates.len() + 1;
+                let parsed = parsed.map_err(|error| format!("certificate {place}: {error}"))?;
+                content.certificates.push(parsed);
             }
             "PUBLIC KEY" => {
                 let key = PublicKey::parse(der).ok_or("its public key is damaged")?;
@@ -61,6 +60,15 @@ pub(crate) fn content(source: &[u8]) -> Result<Content, String> {
         }
     }
     Ok(content)
+}
+
+/// Reads a certificate whose key can be used.
+pub(crate) fn certificate(der: &[u8]) -> Result<Certificate, Error> {
+    let certificate = Certificate::parse(der)?;
+    match is_key(&certificate.key) {
+        true => Ok(certificate),
+        false => Err(Error::Key),
+    }
 }
 
 fn private_key(label: &str, der: &SecretBytes) -> Result<PrivateKey, &'static str> {

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use atrest_core::check::{Api, Certificate, ConfOwner, Live, Node, Role, Served, Target, Trial};
+use atrest_core::check::{Api, ConfOwner, Live, Node, Role, Served, Target, Trial};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::Deserialize;
 
@@ -126,7 +126,7 @@ fn show(pair: &ClientPair, address: &str, path: &str) -> Result<Option<String>, 
 }
 
 fn served(target: &Target, seen: handshake::Seen) -> Result<Served, String> {
-    let presented = seen.presented.iter().map(|der| Certificate::parse(der));
+    let presented = seen.presented.iter().map(|der| file::certificate(der));
     let presented: Vec<_> = presented
         .collect::<Result<_, _>>()
         .map_err(|error| error.to_string())?;

@@ -353,7 +353,7 @@ impl<'a> Run<'a> {
             if seen.process().is_none() {
                 continue;
             }
-            match others::unlisted(api, &self.reached.servers, &identities).await {
+            match others::unlisted(api, &self.reached.servers, &identities, false).await {
                 Ok(unlisted) => {
                     self.unlisted = unlisted;
                     return Ok(self.unlisted.is_some());

@@ -70,13 +70,15 @@ pub(crate) async fn alive_servers(api: &ApiServer) -> Result<usize, Failure> {
     Ok(alive(api).await?.len())
 }
 
-/// Why those that are listed are not all; `None` where they are.
+/// Why those that are listed are not all; `None` where they are. To begin with, each has to have a Lease, too: one
+/// that is listed twice has one. Later one that starts again may have none yet.
 pub(super) async fn unlisted(
     asked: &ApiServer,
     listed: &[ApiServer],
     identities: &[Option<&str>],
+    begins: bool,
 ) -> Result<Option<Failure>, Failure> {
-    if let Some(failure) = by_leases(&alive(asked).await?, identities) {
+    if let Some(failure) = by_leases(&alive(asked).await?, identities, begins) {
         return Ok(Some(failure));
     }
     let endpoints = endpoints(asked).await?;
@@ -115,9 +117,10 @@ async fn alive(api: &ApiServer) -> Result<Vec<Alive>, Failure> {
         .collect())
 }
 
-fn by_leases(alive: &[Alive], identities: &[Option<&str>]) -> Option<Failure> {
+fn by_leases(alive: &[Alive], identities: &[Option<&str>], begins: bool) -> Option<Failure> {
     // Whose identity is not known may be anyone.
-    let strangers: Vec<_> = match identities.iter().all(Option::is_some) {
+    let are_known = identities.iter().all(Option::is_some);
+    let strangers: Vec<_> = match are_known {
         false => Vec::new(),
         true => {
             let is_listed = |it: &&Alive| identities.contains(&Some(&*it.identity));
@@ -125,7 +128,8 @@ fn by_leases(alive: &[Alive], identities: &[Option<&str>]) -> Option<Failure> {
             strangers.map(|it| it.name.as_str()).collect()
         }
     };
-    if alive.len() == identities.len() && strangers.is_empty() {
+    let may_lack_one = !begins && are_known && alive.len() < identities.len();
+    if strangers.is_empty() && (alive.len() == identities.len() || may_lack_one) {
         return None;
     }
     let (count, listed) = (alive.len(), identities.len());
@@ -205,8 +209,11 @@ mod tests {
     fn a_server_that_nobody_listed_is_named_where_the_others_are_known() {
         let [a, b, c] = ["sha256:a", "sha256:b", "sha256:c"].map(Some);
         let both = alive(&["a", "b"]);
-        assert!(by_leases(&both, &[a, b]).is_none());
-        assert!(by_leases(&both, &[a, None]).is_none());
+        assert!(by_leases(&both, &[a, b], true).is_none());
+        assert!(by_leases(&both, &[a, None], true).is_none());
+        assert!(by_leases(&both, &[a, b, c], false).is_none());
+        assert!(by_leases(&both, &[a, c, c], false).is_some());
+        assert!(by_leases(&both, &[a, None, c], false).is_some());
         for (listed, told) in [
             (
                 &[a][..],
@@ -220,7 +227,7 @@ mod tests {
             ),
             (&[a, b, c], "2 API servers, and 3 are listed"),
         ] {
-            let failure = by_leases(&both, listed).unwrap();
+            let failure = by_leases(&both, listed, true).unwrap();
             assert!(failure.message().ends_with(told), "{}", failure.message());
         }
     }

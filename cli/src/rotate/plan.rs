@@ -226,7 +226,7 @@ impl Plan {
         }
         let identities: Vec<_> = identities.iter().map(Option::as_deref).collect();
         let listed = &reached.servers;
-        if let Some(failure) = others::unlisted(&listed[0], listed, &identities).await? {
+        if let Some(failure) = others::unlisted(&listed[0], listed, &identities, true).await? {
             return Err(failure);
         }
         if let To::Kms { socket, .. } = &settings.to {

@@ -211,6 +211,9 @@ pub enum Error {
     /// The algorithm in the signed part is another one than that of the signature.
     #[error("its two signature algorithms differ")]
     Algorithms,
+    /// A name in it is of a type, or has characters, that Go does not take.
+    #[error("a name in it is damaged")]
+    Name,
     /// Its key is damaged.
     #[error("its public key is damaged")]
     Key,
@@ -240,8 +243,8 @@ impl Certificate {
         };
         Ok(Self {
             fingerprint: Fingerprint::of(der),
-            subject: subject(tbs.subject(), parts.subject),
-            issuer: subject(tbs.issuer(), parts.issuer),
+            subject: subject(tbs.subject(), parts.subject)?,
+            issuer: subject(tbs.issuer(), parts.issuer)?,
             serial: HEXLOWER.encode(tbs.serial_number().as_bytes()),
             not_before: seconds(&tbs.validity().not_before),
             not_after: seconds(&tbs.validity().not_after),
@@ -431,36 +434,54 @@ fn san(name: &GeneralName) -> Result<San, Error> {
     })
 }
 
-fn subject(name: &Name, der: &[u8]) -> Subject {
+fn subject(name: &Name, der: &[u8]) -> Result<Subject, Error> {
     const COMMON_NAME: &str = "2.5.4.3";
     const ORGANIZATION: &str = "2.5.4.10";
 
-    let of = |oid: &str| {
-        let attributes = name.iter().filter(|it| it.oid.to_string() == oid);
-        attributes.map(|it| text(&it.value)).collect()
-    };
-    Subject {
+    let mut subject = Subject {
         text: name.to_string(),
-        common_names: of(COMMON_NAME),
-        organizations: of(ORGANIZATION),
+        common_names: Vec::new(),
+        organizations: Vec::new(),
         der: der.to_vec(),
+    };
+    for attribute in name.iter() {
+        let text = text(&attribute.value).ok_or(Error::Name)?;
+        match attribute.oid.to_string().as_str() {
+            COMMON_NAME => subject.common_names.push(text),
+            ORGANIZATION => subject.organizations.push(text),
+            _ => {}
+        }
     }
+    Ok(subject)
 }
 
-/// The characters of a string of whatever type.
-fn text(value: &Any) -> String {
+/// The characters of a string of a type that Go knows (`crypto/x509`, `parseASN1String`).
+fn text(value: &Any) -> Option<String> {
     let bytes = value.value();
+    let is = |allowed: fn(&u8) -> bool| bytes.iter().all(allowed);
     match value.tag() {
+        Tag::Utf8String => String::from_utf8(bytes.to_vec()).ok(),
+        Tag::PrintableString => {
+            let is_printable =
+                is(|byte| byte.is_ascii_alphanumeric() || b" '()+,-./:=?*&".contains(byte));
+            is_printable.then(|| String::from_utf8_lossy(bytes).into_owned())
+        }
+        Tag::Ia5String => is(u8::is_ascii).then(|| String::from_utf8_lossy(bytes).into_owned()),
+        Tag::NumericString => {
+            let is_numeric = is(|byte| byte.is_ascii_digit() || *byte == b' ');
+            is_numeric.then(|| String::from_utf8_lossy(bytes).into_owned())
+        }
         Tag::BmpString => {
             let pairs = bytes.chunks_exact(2);
-            let units = pairs.map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
-            char::decode_utf16(units)
-                .map(|scalar| scalar.unwrap_or(char::REPLACEMENT_CHARACTER))
-                .collect()
+            let is_even = pairs.remainder().is_empty();
+            let units: Vec<_> = pairs
+                .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
+                .collect();
+            is_even.then(|| String::from_utf16(&units).ok())?
         }
         // Latin-1 in practice.
-        Tag::TeletexString => bytes.iter().map(|byte| char::from(*byte)).collect(),
-        _ => String::from_utf8_lossy(bytes).into_owned(),
+        Tag::TeletexString => Some(bytes.iter().map(|byte| char::from(*byte)).collect()),
+        _ => None,
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::der::{self, INTEGER, OCTET_STRING, SEQUENCE};
+use x509_cert::der::asn1::ObjectIdentifier;
+
+use super::der::{self, Element, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE};
 use crate::secret::Fingerprint;
 
 /// A SubjectPublicKeyInfo.
@@ -123,16 +125,22 @@ fn ec(der: &[u8], curve: Option<u16>) -> Option<(KeyKind, Option<PublicHalf>)> {
 /// Of an AlgorithmIdentifier; the size of RSA is not in it.
 fn kind(algorithm: &[u8]) -> Option<KeyKind> {
     let fields = der::sequence(algorithm)?;
-    let id = fields.first()?.value;
-    Some(match id {
+    Some(match identifier(fields.first()?)? {
         RSA => KeyKind::Rsa(0),
-        EC => match fields.get(1).and_then(|curve| curve_of(curve.value)) {
+        // A curve by its numbers is refused by Go.
+        EC => match curve_of(identifier(fields.get(1)?)?) {
             Some(bits) => KeyKind::Ec(bits),
             None => KeyKind::Unknown,
         },
         ED25519 => KeyKind::Ed25519,
         _ => KeyKind::Unknown,
     })
+}
+
+/// The bytes of an OBJECT IDENTIFIER that is whole.
+fn identifier<'a>(element: &Element<'a>) -> Option<&'a [u8]> {
+    let is_whole = ObjectIdentifier::from_bytes(element.value).is_ok();
+    (element.tag == OBJECT_IDENTIFIER && is_whole).then_some(element.value)
 }
 
 fn curve_of(id: &[u8]) -> Option<u16> {
@@ -145,4 +153,33 @@ fn modulus_bits(rsa_public_key: &[u8]) -> Option<usize> {
     let modulus = der::unsigned(&modulus)?;
     let zeros = modulus.first()?.leading_zeros() as usize;
     Some(modulus.len() * 8 - zeros)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spki(curve: &[u8]) -> Vec<u8> {
+        let algorithm = der::wrap(
+            SEQUENCE,
+            &[
+                &der::wrap(OBJECT_IDENTIFIER, &[EC]),
+                &der::wrap(OBJECT_IDENTIFIER, &[curve]),
+            ],
+        );
+        let bits = der::wrap(der::BIT_STRING, &[&[0, 4, 1, 2]]);
+        der::wrap(SEQUENCE, &[&algorithm, &bits])
+    }
+
+    #[test]
+    fn a_curve_is_known_unknown_or_damaged() {
+        let kind = |curve: &[u8]| PublicKey::parse(&spki(curve)).map(|key| key.kind);
+        assert_eq!(kind(CURVES[1].0), Some(KeyKind::Ec(256)));
+        assert_eq!(
+            kind(&[0x2b, 0x81, 0x04, 0x00, 0x0a]),
+            Some(KeyKind::Unknown)
+        );
+        assert_eq!(kind(&[0x2b, 0x81, 0x04, 0x00, 0x8a]), None); // cut off
+        assert_eq!(kind(&[]), None);
+    }
 }

@@ -1,6 +1,7 @@
 //! What is about a node: static pods, kubeadm, restarts. All share one node.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)] // a test
 
+mod check;
 mod job;
 mod kms_static_pod;
 mod kubeadm;

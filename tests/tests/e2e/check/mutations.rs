@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use atrest_tests::issuer::{Issued, Issuer, Request};
 use atrest_tests::kubeadm::Node;
@@ -182,7 +181,7 @@ impl Leaf {
     fn issue_by(&self, node: &Node, request: &Request, ca: &str) -> Issued {
         let certificate = node.pki(&format!("{ca}.crt"));
         let key = node.pki(&format!("{ca}.key"));
-        issuer().issue(request, Some((&certificate, &key)))
+        Issuer::new().issue(request, Some((&certificate, &key)))
     }
 
     fn put(&self, node: &Node, issued: &Issued) {
@@ -210,11 +209,6 @@ const CA_TRUE: &str = "basicConstraints = critical, CA:TRUE";
 const KEY_USAGE: &str = "keyUsage = critical, digitalSignature, keyEncipherment";
 const CA_USAGE: &str = "keyUsage = critical, digitalSignature, keyEncipherment, keyCertSign";
 const DAY: i64 = 86_400;
-
-fn issuer() -> &'static Issuer {
-    static ISSUER: OnceLock<Issuer> = OnceLock::new();
-    ISSUER.get_or_init(Issuer::new)
-}
 
 pub(super) fn replace_data(path: &Path, field: &str, pem: &str) {
     let text = fs::read_to_string(path).unwrap();
@@ -371,7 +365,7 @@ fn of_leaf(leaf: Leaf, all: &mut Vec<Mutation>) {
             add(&format!("is signed by {ca}"), &["AR-X007"], Box::new(act));
         }
     }
-    let act = move |node: &Node| leaf.put(node, &issuer().issue(&leaf.request(), None));
+    let act = move |node: &Node| leaf.put(node, &Issuer::new().issue(&leaf.request(), None));
     add("is signed by itself", &["AR-X007"], Box::new(act));
     let act = move |node: &Node| {
         let issued = leaf.issue(node, &leaf.request());
@@ -434,7 +428,7 @@ fn of_ca(ca: &'static str, all: &mut Vec<Mutation>) {
             let mut request =
                 change(Request::new(name, &[CA_TRUE, CA_USAGE]).from_to(-DAY, 3000 * DAY));
             request.own_key = Some(node.pki(&format!("{ca}.key")));
-            let issued = issuer().issue(&request, None);
+            let issued = Issuer::new().issue(&request, None);
             fs::write(node.pki(&format!("{ca}.crt")), issued.certificate()).unwrap();
         };
         all.push(Mutation {
@@ -476,7 +470,7 @@ fn of_ca(ca: &'static str, all: &mut Vec<Mutation>) {
     all.push(Mutation {
         name: format!("{ca}: another key"),
         act: Box::new(move |node| {
-            let other = issuer().issue(&Request::new("/CN=other", &[]), None);
+            let other = Issuer::new().issue(&Request::new("/CN=other", &[]), None);
             node.write(&key, other.key());
         }),
         found: vec![("AR-X008", object)],
@@ -611,7 +605,7 @@ fn keys_are_compared_and_not_paths() {
     let node = Node::new();
     let mut request = Request::new("/CN=etcd-ca", &[CA_TRUE, CA_USAGE]).from_to(-DAY, 3000 * DAY);
     request.own_key = Some(node.pki("ca.key"));
-    let ca = issuer().issue(&request, None);
+    let ca = Issuer::new().issue(&request, None);
     fs::write(node.pki("etcd/ca.crt"), ca.certificate()).unwrap();
     fs::copy(node.pki("ca.key"), node.pki("etcd/ca.key")).unwrap();
     for leaf in LEAVES.iter().filter(|leaf| leaf.ca == "etcd/ca") {
@@ -633,7 +627,7 @@ fn a_superseded_ca_is_no_alarm() {
     for is_first in [true, false] {
         let node = Node::new();
         let old = Request::new("/CN=kubernetes", &[CA_TRUE, CA_USAGE]).from_to(-9 * DAY, -DAY);
-        let old = issuer().issue(&old, None).certificate();
+        let old = Issuer::new().issue(&old, None).certificate();
         let new = node.text("/etc/kubernetes/pki/ca.crt");
         let bundle = if is_first { old + &new } else { new + &old };
         node.write("/etc/kubernetes/pki/ca.crt", bundle);
@@ -653,7 +647,7 @@ fn the_end_is_that_of_the_path() {
     let mut request =
         Request::new("/CN=front-proxy-ca", &[CA_TRUE, CA_USAGE]).from_to(-DAY, 300 * DAY);
     request.own_key = Some(node.pki("front-proxy-ca.key"));
-    let ca = issuer().issue(&request, None);
+    let ca = Issuer::new().issue(&request, None);
     fs::write(node.pki("front-proxy-ca.crt"), ca.certificate()).unwrap();
     let report = check(&node, &[]).expect(0).json();
     let object = "/etc/kubernetes/pki/front-proxy-client.crt";
