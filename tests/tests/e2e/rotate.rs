@@ -215,6 +215,8 @@ async fn a_whole_rotation_with_the_stock_poll() {
         ..Options::default()
     });
     plane.restart(0);
+    // How often a server looks is not known of one that has just started.
+    tokio::time::sleep(Duration::from_secs(15)).await;
     let client = plane.client(0).await;
     let stored = FEW.store(&client, "stock").await.unwrap();
     let yaml = atrest::rotation_yaml(&plane, 2, "");
