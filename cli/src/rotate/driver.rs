@@ -32,7 +32,7 @@ use super::manual;
 use super::matrix::Matrix;
 use super::observe::{Observed, Reached, observe};
 use super::others;
-use super::preflight::refuse_expired;
+use super::preflight::Credential;
 use super::rewrite::SetAside;
 use super::settings::{Settings, To};
 use super::stage_name;
@@ -112,7 +112,7 @@ impl<'a> Run<'a> {
         let damaged = || Failure::unusable("the journal has no beginning");
         let (pinned, etcd_id) = journal.settings().ok_or_else(damaged)?;
         let (settings, etcd_id) = (pinned.with_connections_of(flags), etcd_id.to_owned());
-        refuse_expired(global, flags, &settings).await?;
+        Credential::all(global, flags, &settings).await?;
         let reached = Reached::connect(global, &settings).await?;
         if reached.etcd.cluster_id != etcd_id {
             return Err(Failure::unusable(format!(

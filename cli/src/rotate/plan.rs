@@ -14,7 +14,7 @@ use super::enable::{self, Enablement};
 use super::kept::named;
 use super::matrix::{self, Matrix};
 use super::observe::{Cluster, Observed, Reached, check_server, observe, stored_here};
-use super::preflight::{Preflight, Work, refuse_expired};
+use super::preflight::{Credential, Preflight, Work};
 use super::rewrite::{Found, List};
 use super::rollback::Writer;
 use super::settings::{self, Settings, To};
@@ -131,7 +131,7 @@ impl Plan {
         settings: &Settings,
         ours: &[&str],
     ) -> Result<Self, Failure> {
-        refuse_expired(global, flags, settings).await?;
+        let credentials = Credential::all(global, flags, settings).await?;
         let mut reached = Reached::connect(global, settings).await?;
         if let Some(failure) = lease::other(&reached.servers, ours).await? {
             return Err(failure);
@@ -297,7 +297,7 @@ impl Plan {
             loads: !in_place,
             restarts: enablement.iter().filter(|it| it.restarts).count(),
         };
-        let preflight = Preflight::look(global, flags, settings, &mut reached, &work).await?;
+        let preflight = Preflight::look(flags, settings, &mut reached, credentials, &work).await?;
         Ok(Self {
             schema: "atrest/rotation-plan/v1",
             to: describe(&[target.provider()]),

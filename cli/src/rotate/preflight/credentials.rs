@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use atrest_core::check::{Certificate, Time};
 use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde::Serialize;
 
-use super::not_after::not_after;
 use crate::args::{EtcdFlags, Global, RotateFlags};
 use crate::cluster::ApiServer;
 use crate::rotate::settings::Settings;
@@ -29,8 +29,8 @@ pub(in crate::rotate) struct Credential {
 }
 
 impl Credential {
-    /// Those that the run has. One that has expired is refused: nothing could be reached with it.
-    pub(super) async fn all(
+    /// Those that the run has. One that has expired is refused, as a handshake would do in other words.
+    pub(in crate::rotate) async fn all(
         global: &Global,
         flags: &RotateFlags,
         settings: &Settings,
@@ -38,18 +38,17 @@ impl Credential {
         let now = Timestamp::now();
         let window = flags.max_duration.and_then(|it| now.checked_add(it).ok());
         let needed = [now.checked_add(DAY).ok(), window, flags.until];
-        let needed = needed.into_iter().flatten().max().unwrap_or(now);
+        let needed = Time::from(needed.into_iter().flatten().max().unwrap_or(now));
+        let now = Time::from(now);
         let mut credentials = Vec::new();
         for (credential, pem, mend) in certificates(global, settings).await? {
             let expires_at = end(&pem);
             if let Some(end) = expires_at.filter(|end| *end <= now) {
-                return Err(
-                    Failure::unusable(format!("{credential} expired at {end:.0}")).hint(mend),
-                );
+                return Err(Failure::unusable(format!("{credential} expired at {end}")).hint(mend));
             }
             credentials.push(Self {
                 credential,
-                expires_at: expires_at.map(|end| format!("{end:.0}")),
+                expires_at: expires_at.map(|end| end.to_string()),
                 expires_soon: expires_at.is_some_and(|end| end < needed),
             });
         }
@@ -70,15 +69,6 @@ impl Credential {
             (Some(_), false) => None,
         }
     }
-}
-
-/// Says at once what a handshake would say in other words.
-pub(in crate::rotate) async fn refuse_expired(
-    global: &Global,
-    flags: &RotateFlags,
-    settings: &Settings,
-) -> Result<(), Failure> {
-    Credential::all(global, flags, settings).await.map(|_| ())
 }
 
 /// Their names, their PEM, and how they are renewed.
@@ -110,7 +100,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 /// Of the first one in a file, which is the client's own.
-fn end(pem: &[u8]) -> Option<Timestamp> {
+fn end(pem: &[u8]) -> Option<Time> {
     let certificate = CertificateDer::from_pem_slice(pem).ok()?;
-    not_after(&certificate)
+    Some(Certificate::parse(&certificate).ok()?.not_after)
 }

@@ -3,20 +3,18 @@
 mod credentials;
 mod database;
 mod disk;
-mod not_after;
 mod pace;
 
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use self::credentials::Credential;
-pub(super) use self::credentials::refuse_expired;
+pub(super) use self::credentials::Credential;
 use self::database::Database;
 use self::disk::Disk;
 use super::observe::Reached;
 use super::settings::Settings;
-use crate::args::{Engine, Global, RotateFlags};
+use crate::args::{Engine, RotateFlags};
 use crate::cluster::{ApiResource, Webhook, webhooks_on_update};
 use crate::commands::server_failure;
 use crate::status::Failure;
@@ -49,10 +47,10 @@ pub(super) struct Work {
 
 impl Preflight {
     pub(super) async fn look(
-        global: &Global,
         flags: &RotateFlags,
         settings: &Settings,
         reached: &mut Reached,
+        credentials: Vec<Credential>,
         work: &Work,
     ) -> Result<Self, Failure> {
         let database = Database::look(&mut reached.etcd, work.bytes, settings.engine).await?;
@@ -65,7 +63,7 @@ impl Preflight {
         };
         Ok(Self {
             webhooks,
-            credentials: Credential::all(global, flags, settings).await?,
+            credentials,
             disks: disk::look(settings, flags, database.file_bytes())?,
             expected_minutes: pace::minutes(settings, work),
             database,
