@@ -21,7 +21,7 @@ pub(crate) use self::lease::Lease;
 pub(crate) use self::metadata::{Object, PAGE, Page};
 pub(crate) use self::metrics::{Metrics, Process};
 pub(crate) use self::migration::{Migration, MigrationState};
-pub(crate) use self::release::Minor;
+pub(crate) use self::release::{Minor, Version};
 pub(crate) use self::resource::{ApiResource, find};
 pub(crate) use self::served::{served, stored};
 pub(crate) use self::webhooks::{Webhook, webhooks_on_update};

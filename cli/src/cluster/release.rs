@@ -7,22 +7,31 @@ use super::{ApiServer, Error};
 /// The first release whose servers say which EncryptionConfiguration they have loaded.
 const SAYS_WHAT_IT_LOADED: u32 = 34;
 
+/// What a server says of its release.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Version {
+    minor: String,
+    /// With all that a distribution puts to it, such as `v1.37.2+k3s1`.
+    #[serde(rename = "gitVersion")]
+    pub(crate) git: String,
+}
+
+impl Version {
+    pub(crate) async fn of(server: &ApiServer) -> Result<Self, Error> {
+        server.json("/version").await
+    }
+
+    /// `None` where it is no number.
+    pub(crate) fn minor(&self) -> Option<Minor> {
+        Minor::parse(&self.minor)
+    }
+}
+
 /// The second number of a release.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Minor(pub(crate) u32);
 
 impl Minor {
-    /// As the server says it; `None` where that is no number.
-    pub(crate) async fn of(server: &ApiServer) -> Result<Option<Self>, Error> {
-        #[derive(Deserialize)]
-        struct Version {
-            minor: String,
-        }
-
-        let version: Version = server.json("/version").await?;
-        Ok(Self::parse(&version.minor))
-    }
-
     /// Distributions put a plus sign behind it.
     fn parse(minor: &str) -> Option<Self> {
         let digits = minor.trim_end_matches(|c: char| !c.is_ascii_digit());

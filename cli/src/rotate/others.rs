@@ -65,6 +65,18 @@ struct Alive {
     name: String,
 }
 
+/// The name of the identity Lease of a server that its metrics speak of by a hash, where it can be found.
+pub(super) async fn lease_of(api: &ApiServer, identity: &str) -> Option<String> {
+    let leases: Leases = api.json(LEASES).await.ok()?;
+    let mut names = leases.items.into_iter().map(|lease| lease.metadata.name);
+    names.find(|name| hashed(name) == identity)
+}
+
+/// As metrics speak of it.
+fn hashed(name: &str) -> String {
+    format!("sha256:{}", Fingerprint::of(name.as_bytes()))
+}
+
 /// How many API servers there are by their Leases.
 pub(crate) async fn alive_servers(api: &ApiServer) -> Result<usize, Failure> {
     Ok(alive(api).await?.len())
@@ -110,7 +122,7 @@ async fn alive(api: &ApiServer) -> Result<Vec<Alive>, Failure> {
         .map(|lease| {
             let Metadata { name, labels } = lease.metadata;
             Alive {
-                identity: format!("sha256:{}", Fingerprint::of(name.as_bytes())),
+                identity: hashed(&name),
                 name: labels.hostname.unwrap_or(name),
             }
         })

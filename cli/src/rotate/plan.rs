@@ -509,9 +509,11 @@ impl Server {
 
 /// Whether it is of a release that does not say which file it has loaded.
 async fn says_nothing_ever(api: &ApiServer) -> Result<bool, Failure> {
-    let minor = cluster::Minor::of(api).await;
-    let minor = minor.map_err(|error| server_failure(api, &error))?;
-    Ok(minor.is_some_and(|minor| !minor.says_what_it_loaded()))
+    let version = cluster::Version::of(api).await;
+    let version = version.map_err(|error| server_failure(api, &error))?;
+    Ok(version
+        .minor()
+        .is_some_and(|minor| !minor.says_what_it_loaded()))
 }
 
 /// The target as far as it is known before the key is minted.

@@ -2,18 +2,16 @@
 
 mod sync;
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use atrest_core::secret::Fingerprint;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 pub(crate) use self::sync::Sync;
 use super::observe::connect;
-use super::poll;
 use super::settings::Server;
+use super::{others, poll};
 use crate::args::Global;
-use crate::cluster::ApiServer;
+use crate::cluster;
 use crate::machine::{Access, Machine};
 use crate::status::{ExitStatus, Failure};
 
@@ -124,7 +122,7 @@ impl Listed {
         let metrics = api.metrics().await.ok();
         let loaded = metrics.as_ref().and_then(|it| it.loaded_config.clone());
         let identity = match metrics.as_ref().and_then(|it| it.identity.as_deref()) {
-            Some(hash) => identities(&api).await.remove(hash),
+            Some(hash) => others::lease_of(&api, hash).await,
             None => None,
         };
         Ok(Self {
@@ -151,43 +149,8 @@ impl Listed {
             file_sha256,
             file_error,
             loaded_sha256: loaded,
-            release: release(&api).await,
+            release: cluster::Version::of(&api).await.ok().map(|it| it.git),
             identity,
         })
     }
-}
-
-async fn release(api: &ApiServer) -> Option<String> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Version {
-        git_version: String,
-    }
-
-    let version: Version = api.json("/version").await.ok()?;
-    Some(version.git_version)
-}
-
-/// The names of the identity Leases by the hash under which a server's metrics speak of it.
-async fn identities(api: &ApiServer) -> BTreeMap<String, String> {
-    #[derive(Default, Deserialize)]
-    struct Leases {
-        items: Vec<Lease>,
-    }
-    #[derive(Deserialize)]
-    struct Lease {
-        metadata: Metadata,
-    }
-    #[derive(Deserialize)]
-    struct Metadata {
-        name: String,
-    }
-
-    let path = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases\
-                ?labelSelector=apiserver.kubernetes.io%2Fidentity%3Dkube-apiserver";
-    let leases: Leases = api.json(path).await.unwrap_or_default();
-    let names = leases.items.into_iter().map(|lease| lease.metadata.name);
-    names
-        .map(|name| (format!("sha256:{}", Fingerprint::of(name.as_bytes())), name))
-        .collect()
 }

@@ -195,9 +195,9 @@ async fn loaded(server: &ApiServer) -> Result<Option<String>, Failure> {
 }
 
 async fn minor(server: &ApiServer) -> Result<Minor, Failure> {
-    let minor = Minor::of(server).await;
-    let minor = minor.map_err(|error| server_failure(server, &error))?;
-    minor.ok_or_else(|| {
+    let version = cluster::Version::of(server).await;
+    let version = version.map_err(|error| server_failure(server, &error))?;
+    version.minor().ok_or_else(|| {
         Failure::unread(format!("{} does not say which release it is", server.url()))
     })
 }
