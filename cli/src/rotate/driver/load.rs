@@ -320,6 +320,9 @@ impl Run<'_> {
     /// Of the files that the run has written.
     pub(super) fn note_all_placed(&mut self, observed: &[Observed]) -> Result<(), Failure> {
         for (i, seen) in observed.iter().enumerate() {
+            if seen.loaded().is_some() {
+                continue;
+            }
             let name = &self.settings.servers[i].name;
             let written = Written::of(&self.journal.records, name);
             let is_there = |file: &Loaded| written.is_some_and(|it| it.is_of(&file.fingerprint));

@@ -15,9 +15,8 @@ use super::{Run, first_file};
 use crate::args::{EtcdFlags, Orphans};
 use crate::cluster::Error;
 use crate::commands::server_failure;
-use crate::etcd::{self, Question, describe};
+use crate::etcd::describe;
 use crate::report::verify::escape;
-use crate::rotate::covered;
 use crate::rotate::observe::Observed;
 use crate::status::Failure;
 
@@ -38,24 +37,8 @@ impl Run<'_> {
 
     async fn orphans(&mut self, observed: &[Observed]) -> Result<Vec<Orphan>, Failure> {
         let configuration = &first_file(observed)?.configuration;
-        let selection = self.selection(configuration)?;
-        let key_ids = self.key_ids(configuration).await?;
-        let flags = EtcdFlags::from(&self.settings.etcd);
-        let named = covered::named(&selection);
         let waived = self.journal.waived();
-        let question = Question {
-            max_orphans: usize::MAX,
-            waived: &waived,
-            ..Question::of_rotation(
-                flags.prefix(),
-                &selection,
-                &named,
-                configuration,
-                &key_ids,
-                0,
-            )
-        };
-        let counted = etcd::census(&mut self.reached.etcd, &question, None).await?;
+        let counted = self.count(configuration, &waived, 0).await?;
         let is_plain = matches!(self.target, Some(Target::Identity));
         let is_settled =
             |it: &Orphan| it.state == State::Current || is_plain && it.state == State::Plaintext;

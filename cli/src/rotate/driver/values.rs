@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use atrest_core::at_rest::{Census, State};
+use atrest_core::encryption_config::EncryptionConfiguration;
 use atrest_core::rotation::Step;
 use atrest_core::rotation::chain::{Stage, Target};
 
@@ -16,7 +17,7 @@ use super::super::observe::{Observed, Reached, stored_here};
 use super::{FRESH, NAMED, Run, first_file, now};
 use crate::args::EtcdFlags;
 use crate::cluster::{self, ApiServer};
-use crate::etcd::{self, Question};
+use crate::etcd::{self, Counted, Question, Waived};
 use crate::report::progress::Progress;
 use crate::status::Failure;
 
@@ -109,32 +110,15 @@ impl Run<'_> {
         let all: Vec<_> = (0..observed.len()).collect();
         self.prove(&all, observed).await?;
         let configuration = &first_file(observed)?.configuration;
-        let selection = self.selection(configuration)?;
-        let key_ids = self.key_ids(configuration).await?;
-        let flags = EtcdFlags::from(&self.settings.etcd);
-        let named = covered::named(&selection);
-        let waived = self.journal.waived();
-        let question = Question {
-            waived: &waived,
-            max_orphans: usize::MAX,
-            ..Question::of_rotation(
-                flags.prefix(),
-                &selection,
-                &named,
-                configuration,
-                &key_ids,
-                NAMED,
-            )
-        };
-        let taken = Instant::now();
-        let counted = etcd::census(&mut self.reached.etcd, &question, None).await?;
+        let (waived, taken) = (self.journal.waived(), Instant::now());
+        let counted = self.count(configuration, &waived, NAMED).await?;
         let writes_plaintext = matches!(self.target, Some(Target::Identity));
         let listed = counted.census.not_current.iter();
         let listed: Vec<_> = listed
             .filter(|it| !writes_plaintext || it.state != State::Plaintext)
             .collect();
         self.remnants = self.remnants(&counted, &listed, observed).await?;
-        let etcd::Counted {
+        let Counted {
             census, revision, ..
         } = counted;
         let passed_over = match census.waived {
@@ -157,6 +141,10 @@ impl Run<'_> {
             resources: Counts::of(&census),
         })?;
         if not_current(&census) == 0 {
+            let (selection, flags) = (
+                self.selection(configuration)?,
+                EtcdFlags::from(&self.settings.etcd),
+            );
             let Reached { servers, etcd, .. } = &mut self.reached;
             let (api, prefix) = (&servers[0], flags.prefix());
             let resources = covered::covered(&selection, configuration, api, etcd, prefix).await?;
@@ -172,6 +160,32 @@ impl Run<'_> {
         }
         self.census = Some((census, revision, taken));
         Ok(())
+    }
+
+    /// What etcd holds of what is rotated, by a configuration, and all objects whose namespace is gone.
+    pub(super) async fn count(
+        &mut self,
+        configuration: &EncryptionConfiguration,
+        waived: &Waived,
+        max_listed: usize,
+    ) -> Result<Counted, Failure> {
+        let selection = self.selection(configuration)?;
+        let key_ids = self.key_ids(configuration).await?;
+        let flags = EtcdFlags::from(&self.settings.etcd);
+        let named = covered::named(&selection);
+        let question = Question {
+            waived,
+            max_orphans: usize::MAX,
+            ..Question::of_rotation(
+                flags.prefix(),
+                &selection,
+                &named,
+                configuration,
+                &key_ids,
+                max_listed,
+            )
+        };
+        etcd::census(&mut self.reached.etcd, &question, None).await
     }
 
     /// Where others have the old key: what is under it before anything is changed, and at each rewrite what came
@@ -194,25 +208,13 @@ impl Run<'_> {
         let now = &first_file(observed)?.configuration;
         let configuration = self.selection(now)?.advance(now, target, Stage::Writes);
         let configuration = configuration.map_err(Failure::unusable)?;
-        let selection = self.selection(&configuration)?;
-        let key_ids = self.key_ids(&configuration).await?;
-        let flags = EtcdFlags::from(&self.settings.etcd);
-        let named = covered::named(&selection);
-        let question = Question::of_rotation(
-            flags.prefix(),
-            &selection,
-            &named,
-            &configuration,
-            &key_ids,
-            usize::MAX,
-        );
-        let census = etcd::census(&mut self.reached.etcd, &question, None)
-            .await?
-            .census;
+        let counted = self.count(&configuration, &etcd::NONE_WAIVED, usize::MAX);
+        let census = counted.await?.census;
         let snapshots = match &self.settings.snapshots {
             Some(dir) => manifest::opened_by(dir, &census, &configuration)?,
             None => Vec::new(),
         };
+        let flags = EtcdFlags::from(&self.settings.etcd);
         compromised::note(&mut self.journal, flags.prefix(), &census, snapshots)
     }
 

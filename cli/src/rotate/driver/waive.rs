@@ -1,6 +1,10 @@
 //! What is left under the old key: what of it nobody can read, and what the operator has said of that.
 
+use std::collections::BTreeMap;
+
 use atrest_core::at_rest::NotCurrent;
+use atrest_core::encryption_config::EncryptionConfiguration;
+use atrest_core::rotation::chain::Selection;
 
 use super::super::journal::Record;
 use super::super::kept::{Kept, named};
@@ -8,7 +12,7 @@ use super::super::observe::{Observed, load};
 use super::super::waiver::Readers;
 use super::super::{hand, rewrite::SetAside};
 use super::{Run, first_file};
-use crate::args::EtcdFlags;
+use crate::args::{EtcdFlags, KmsSocket};
 use crate::etcd::{Counted, describe};
 use crate::report::verify::escape;
 use crate::status::Failure;
@@ -61,7 +65,36 @@ impl Remnant {
     }
 }
 
+/// What [`Readers`] are made of.
+struct Means {
+    flags: EtcdFlags,
+    selection: Selection,
+    sockets: Vec<KmsSocket>,
+    key_ids: BTreeMap<String, String>,
+}
+
+impl Means {
+    fn readers<'a>(&'a self, configurations: &'a [&'a EncryptionConfiguration]) -> Readers<'a> {
+        Readers {
+            prefix: self.flags.prefix(),
+            selection: &self.selection,
+            configurations,
+            sockets: &self.sockets,
+            key_ids: &self.key_ids,
+        }
+    }
+}
+
 impl Run<'_> {
+    async fn means(&self, configuration: &EncryptionConfiguration) -> Result<Means, Failure> {
+        Ok(Means {
+            flags: EtcdFlags::from(&self.settings.etcd),
+            selection: self.selection(configuration)?,
+            sockets: hand::sockets(&self.settings),
+            key_ids: self.key_ids(configuration).await?,
+        })
+    }
+
     /// Keeps the bytes of what is to be waived, and has the journal say so.
     pub(super) async fn waive(&mut self) -> Result<(), Failure> {
         let keys = std::mem::take(&mut self.to_waive);
@@ -78,16 +111,8 @@ impl Run<'_> {
         let [first, ..] = &configurations[..] else {
             return Err(Failure::unusable("no server's file is in reach"));
         };
-        let selection = self.selection(first)?;
-        let flags = EtcdFlags::from(&self.settings.etcd);
-        let (key_ids, sockets) = (self.key_ids(first).await?, hand::sockets(&self.settings));
-        let readers = Readers {
-            prefix: flags.prefix(),
-            selection: &selection,
-            configurations: &configurations,
-            sockets: &sockets,
-            key_ids: &key_ids,
-        };
+        let means = self.means(first).await?;
+        let readers = means.readers(&configurations);
         for key in keys {
             let waived = self.journal.waived();
             let now = self.reached.etcd.mod_revision(&key).await?;
@@ -113,16 +138,8 @@ impl Run<'_> {
         let configurations = observed.iter().filter_map(|it| it.file.as_ref());
         let configurations: Vec<_> = configurations.map(|it| &it.configuration).collect();
         let first = &first_file(observed)?.configuration;
-        let selection = self.selection(first)?;
-        let flags = EtcdFlags::from(&self.settings.etcd);
-        let (key_ids, sockets) = (self.key_ids(first).await?, hand::sockets(&self.settings));
-        let readers = Readers {
-            prefix: flags.prefix(),
-            selection: &selection,
-            configurations: &configurations,
-            sockets: &sockets,
-            key_ids: &key_ids,
-        };
+        let means = self.means(first).await?;
+        let readers = means.readers(&configurations);
         let keys = listed.iter().map(|it| it.key.clone());
         let values = self.reached.etcd.values(keys).await.map_err(|status| {
             Failure::unread(format!("cannot read from etcd: {}", describe(&status)))
