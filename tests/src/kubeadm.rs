@@ -81,6 +81,22 @@ impl Node {
     }
 }
 
+/// For `kubeadm init phase`, with more of the ClusterConfiguration.
+pub(crate) fn config(more: &str) -> String {
+    format!(
+        "apiVersion: kubeadm.k8s.io/v1beta4
+kind: InitConfiguration
+localAPIEndpoint: {{advertiseAddress: 10.77.0.1, bindPort: 6443}}
+nodeRegistration: {{name: atrest}}
+---
+apiVersion: kubeadm.k8s.io/v1beta4
+kind: ClusterConfiguration
+kubernetesVersion: {KUBERNETES}
+encryptionAlgorithm: ECDSA-P256
+{more}"
+    )
+}
+
 fn directory() -> TempDir {
     let directory = tempfile::Builder::new()
         .prefix("atrest-disk-")
@@ -96,19 +112,7 @@ fn make() -> TempDir {
     let root = directory.path();
     fs::create_dir_all(root.join("etc")).expect("it is ours");
     fs::create_dir_all(root.join("var/lib/kubelet")).expect("it is ours");
-    let config = format!(
-        "apiVersion: kubeadm.k8s.io/v1beta4
-kind: InitConfiguration
-localAPIEndpoint: {{advertiseAddress: 10.77.0.1, bindPort: 6443}}
-nodeRegistration: {{name: atrest}}
----
-apiVersion: kubeadm.k8s.io/v1beta4
-kind: ClusterConfiguration
-kubernetesVersion: {KUBERNETES}
-controlPlaneEndpoint: api.example.org:6443
-encryptionAlgorithm: ECDSA-P256
-"
-    );
+    let config = config("controlPlaneEndpoint: api.example.org:6443\n");
     fs::write(root.join(CONFIG), config).expect("it is ours");
     for phase in [
         ["certs", "all"],

@@ -14,7 +14,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use sha2::{Digest, Sha256};
 
 use crate::keeper::Keeper;
-use crate::programs::{self, KUBERNETES, Programs};
+use crate::kubeadm;
+use crate::programs::{self, Programs};
 
 /// How long a start may take before a test gives up. It takes 4 s on two idle cores.
 const READY: Duration = Duration::from_secs(120);
@@ -572,22 +573,13 @@ pub fn free_ports<const N: usize>() -> [u16; N] {
 
 fn pki(programs: &Programs, directory: &Path) -> io::Result<()> {
     let path = directory.display();
-    let config = format!(
-        "apiVersion: kubeadm.k8s.io/v1beta4
-kind: InitConfiguration
-localAPIEndpoint: {{advertiseAddress: 10.77.0.1, bindPort: 6443}}
-nodeRegistration: {{name: atrest}}
----
-apiVersion: kubeadm.k8s.io/v1beta4
-kind: ClusterConfiguration
-kubernetesVersion: {KUBERNETES}
-certificatesDir: {path}/pki
+    let config = kubeadm::config(&format!(
+        "certificatesDir: {path}/pki
 controlPlaneEndpoint: 127.0.0.1:6443
-encryptionAlgorithm: ECDSA-P256
 apiServer: {{certSANs: [127.0.0.1, localhost]}}
 etcd: {{local: {{dataDir: {path}/etcd, serverCertSANs: [127.0.0.1, localhost]}}}}
 "
-    );
+    ));
     let config_file = directory.join("kubeadm.yaml");
     fs::write(&config_file, config)?;
     fs::write(

@@ -44,6 +44,11 @@ fn assert_kept(kept: &Value, key: &str, value: &[u8]) {
     assert_eq!(mode & 0o777, 0o600);
 }
 
+#[track_caller]
+fn succeed(command: &mut Command) {
+    assert!(command.output().unwrap().status.success());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_can_decrypt_keeps_the_old_key_until_it_is_waived_by_its_exact_key() {
     let plane = ControlPlane::start(Options::default());
@@ -190,15 +195,7 @@ async fn what_outlived_its_namespace_is_adopted_or_deleted_where_no_server_write
 
     // Somebody makes one of the namespaces again, and the other objects are deleted.
     let words = ["create", "namespace", "adopted"];
-    assert!(
-        plane
-            .kubectl(0)
-            .args(words)
-            .output()
-            .unwrap()
-            .status
-            .success()
-    );
+    succeed(plane.kubectl(0).args(words));
     let json = ["--orphans", "purge", "--output", "json"];
     let done = rotate(&plane, "resume", &json).expect(0).json();
     assert_eq!(schema::faults(&done), [""; 0]);
@@ -211,15 +208,7 @@ async fn what_outlived_its_namespace_is_adopted_or_deleted_where_no_server_write
     assert_kept(&certified["purged"][0], &purged, &left[&purged]);
 
     let gone = "/registry/namespaces/adopted";
-    assert!(
-        plane
-            .etcdctl()
-            .args(["del", gone])
-            .output()
-            .unwrap()
-            .status
-            .success()
-    );
+    succeed(plane.etcdctl().args(["del", gone]));
     let planned = rotate(&plane, "plan", &["--orphans", "adopt"])
         .expect(0)
         .stdout;
@@ -233,15 +222,7 @@ async fn what_outlived_its_namespace_is_adopted_or_deleted_where_no_server_write
     let (_, certified) = certificate(&plane);
     assert_eq!(certified["adopted"], serde_json::json!(["adopted"]));
     let words = ["get", "secret", "orphan", "--namespace=adopted"];
-    assert!(
-        plane
-            .kubectl(0)
-            .args(words)
-            .output()
-            .unwrap()
-            .status
-            .success()
-    );
+    succeed(plane.kubectl(0).args(words));
     stored.assert_readable(&client).await;
 }
 
@@ -305,15 +286,7 @@ async fn a_namespace_that_comes_back_saves_its_objects_and_a_kill_deletes_nothin
         assert!(Instant::now() < deadline, "nothing is to be deleted");
     }
     let words = ["create", "namespace", "back"];
-    assert!(
-        plane
-            .kubectl(0)
-            .args(words)
-            .output()
-            .unwrap()
-            .status
-            .success()
-    );
+    succeed(plane.kubectl(0).args(words));
     assert!(resumed.wait().unwrap().success());
     let (_, certified) = certificate(&plane);
     assert_eq!(certified["purged"], serde_json::json!([]));
@@ -323,15 +296,7 @@ async fn a_namespace_that_comes_back_saves_its_objects_and_a_kill_deletes_nothin
 
     // Killed before the bytes are kept, and when they are.
     rotate(&plane, "run", &["--hold", "1s"]).expect(4);
-    assert!(
-        plane
-            .etcdctl()
-            .args(["del", namespace])
-            .output()
-            .unwrap()
-            .status
-            .success()
-    );
+    succeed(plane.etcdctl().args(["del", namespace]));
     put(&plane, key, &under_old);
     let mut get = plane.etcdctl();
     let got = get.args(["get", key, "--write-out=json"]).output().unwrap();
