@@ -109,8 +109,8 @@ async fn servers_that_go_back_or_appear_strand_nothing() {
     rotated.rotate("run", &["--to", "secretbox"]).expect(0);
     rotated.assert_done(0).await;
 
-    // Windows that are too short for all of it: each goes on where the one before was.
-    let short = ["--max-duration", "11s", "--max-rate", "10"];
+    // Windows that are too short even for the rewrite: each goes on where the one before was.
+    let short = ["--max-duration", "11s", "--max-rate", "4"];
     let first = rotated.rotate("run", &short).expect(4);
     assert!(
         first.stderr.contains("the maintenance window is over"),
